@@ -1,0 +1,61 @@
+# `make run` starts everything, `make test` checks everything. Settings are environment variables: docs/settings.md
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+RUN := .venv-run/bin/python
+DEV := .venv/bin/python
+
+.PHONY: help run weights test check format lock vendor clean
+help:
+	@echo "make run                    start the service on http://localhost:5000"
+	@echo "make weights MODEL=yolov3   fetch the files of a model (MODEL=--list shows all)"
+	@echo "make test                   linters, types and all tests"
+	@echo "make format                 format the code"
+	@echo "make lock                   pin the dependencies anew"
+
+# What runs is installed from the lock file alone, each package checked against its hash.
+.venv-run/installed: requirements/standalone.txt
+	$(call make_venv,.venv-run,requirements/standalone.txt)
+
+.venv/installed: requirements/dev.txt
+	$(call make_venv,.venv,requirements/dev.txt)
+
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=python3.12 make ...)"; exit 1; }
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --requirement $(2)
+	@touch $(1)/installed
+endef
+
+run: .venv-run/installed
+	@exec $(RUN) -m standalone
+
+weights: .venv-run/installed
+	@$(RUN) -m worker.weights $(MODEL)
+
+check: .venv/installed
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/hadolint web/Dockerfile worker/Dockerfile
+
+test: check
+	rm -f .coverage*
+	.venv/bin/coverage run -m pytest $(PYTEST)
+	@.venv/bin/coverage combine --quiet
+	@.venv/bin/coverage report
+
+format: .venv/installed
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+lock:
+	sh requirements/lock.sh
+
+vendor:
+	sh web/vendor.sh
+
+clean:
+	rm -rf .venv .venv-run .venv-s3 .mypy_cache .ruff_cache .pytest_cache .coverage*

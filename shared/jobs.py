@@ -1,0 +1,164 @@
+"""What a job is: the request that is queued, the options, the public state, and how its id comes about."""
+
+import hashlib
+import json
+import secrets
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.results import SCHEMA_VERSION, ImageResult
+
+#: the job function, named by its path: the web tier never imports the worker
+JOB_FUNCTION: Final = "worker.pipeline.run"
+#: the only functions a worker runs, whatever stands in Redis
+ALLOWED_FUNCTIONS: Final = frozenset({JOB_FUNCTION})
+
+JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+def new_job_id() -> str:
+    """128 random bits as 32 hexadecimal digits: whoever knows the id may see the job, so nobody can guess it.
+
+    Hexadecimal, so that ids stay apart on file systems that do not tell capitals from small letters.
+    """
+    return secrets.token_hex(16)
+
+
+class DetectOptions(BaseModel):
+    """How a detector's answers are filtered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    score: float = Field(0.25, ge=0, le=1, description="least score of a detection")
+    iou: float = Field(0.45, ge=0, le=1, description="NMS: boxes of a class that overlap more than this are one")
+    max_detections: int = Field(100, ge=1, le=1000, description="at most so many, the best")
+
+
+class InputFile(BaseModel):
+    """An uploaded file as it lies in storage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    filename: str = Field(description="as the client called it: shown, never used as a path")
+    content_type: str = Field(description="found out from the content")
+    bytes: int
+    sha256: str
+
+
+class JobRequest(BaseModel):
+    """All that a worker needs to know: names, keys and options, never pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: JobId
+    input: InputFile
+    model: str
+    options: DetectOptions
+    cache_key: str
+    created_at: datetime
+
+
+def cache_key(content_sha256: str, model: str, weights_sha256: str | None, options: DetectOptions) -> str:
+    """The same bytes, model, weights, options and form of result give the same key (SHA-256, hexadecimal)."""
+    parts = [SCHEMA_VERSION, content_sha256, model, weights_sha256, options.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class JobState(StrEnum):
+    """The public states."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job will not change any more."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+Phase = Literal["fetch", "decode", "preprocess", "inference", "postprocess", "draw", "store"]
+PHASES: Final[tuple[Phase, ...]] = (
+    "fetch",
+    "decode",
+    "preprocess",
+    "inference",
+    "postprocess",
+    "draw",
+    "store",
+)
+
+
+class Progress(BaseModel):
+    """What a running job is doing."""
+
+    phase: Phase
+    percent: int = Field(ge=0, le=100)
+
+
+class ErrorInfo(BaseModel):
+    """Why a job failed, or a request was refused."""
+
+    code: str
+    message: str
+
+
+class Links(BaseModel):
+    """Where the parts of a job are, as paths on this server."""
+
+    self: str
+    view: str
+    events: str
+    image: str | None = None
+    thumbnail: str | None = None
+    original: str | None = Field(None, description="the upload, where browsers can show its type")
+    result: str | None = Field(None, serialization_alias="json")
+
+
+class JobSummary(BaseModel):
+    """A job as lists show it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: JobId
+    state: JobState
+    filename: str
+    model: str
+    options: DetectOptions
+    position: int | None = Field(None, description="1 for the next in the queue; null once it is not waiting")
+    progress: Progress | None = None
+    attempts: int = Field(0, description="attempts that failed for a fault of the service and were made again")
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    error: ErrorInfo | None = None
+    links: Links
+
+
+class JobView(JobSummary):
+    """A job with its result."""
+
+    result: ImageResult | None = None
+    colours: dict[str, str] = Field(default_factory=dict, description="label -> #rrggbb, as in the drawn image")
+
+
+def input_key(job_id: str, ending: str) -> str:
+    """Where an upload lies in storage."""
+    return f"inputs/{job_id}{ending}"
+
+
+def result_prefix(job_id: str) -> str:
+    """What the names of all objects of a job's result begin with."""
+    return f"results/{job_id}/"
+
+
+def result_key(job_id: str, name: str) -> str:
+    """Where an artifact of a job's result lies in storage."""
+    return f"{result_prefix(job_id)}{name}"

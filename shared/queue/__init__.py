@@ -1,0 +1,24 @@
+"""The one place that talks to Redis and RQ: enqueue, look up, cancel, events, workers, tallies.
+
+`connection` says how Redis is reached, `keys` how everything of ours in it is called. Redis holds ids, storage
+keys and options, JSON only; never pixels.
+"""
+
+from shared.queue.connection import connect, queue_errors
+from shared.queue.events import Events
+from shared.queue.fleet import Fleet, WorkerInfo
+from shared.queue.jobs import CancelOutcome, JobPage, JobQueue, JobRecord
+from shared.queue.tally import Tally
+
+__all__ = [
+    "CancelOutcome",
+    "Events",
+    "Fleet",
+    "JobPage",
+    "JobQueue",
+    "JobRecord",
+    "Tally",
+    "WorkerInfo",
+    "connect",
+    "queue_errors",
+]

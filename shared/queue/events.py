@@ -1,0 +1,69 @@
+"""News of jobs: one short Redis stream a job. A reader that comes back with the last id it saw misses nothing.
+
+An entry says only that something changed; the reader then looks at the job itself, so news can be trimmed, come
+twice or be missed without anybody seeing a wrong state.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import redis
+
+from shared.queue import keys
+from shared.queue.connection import queue_errors, text
+
+KEPT_ENTRIES: Final = 32
+KEPT_SECONDS: Final = 3600
+START: Final = "0-0"
+
+
+class Events:
+    """Publishes and awaits changes of jobs."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self._redis = connection
+
+    def publish(self, job_id: str, pipeline: "redis.client.Pipeline | None" = None) -> None:
+        """Say that a job has changed, at once or with a pipeline of the caller's."""
+        pipe = self._redis.pipeline(transaction=False) if pipeline is None else pipeline
+        pipe.xadd(keys.events(job_id), {"n": 1}, maxlen=KEPT_ENTRIES, approximate=True)
+        pipe.expire(keys.events(job_id), KEPT_SECONDS)
+        if pipeline is None:
+            pipe.execute()
+
+    @queue_errors()
+    def last(self, job_ids: list[str]) -> dict[str, str]:
+        """The newest entry of each job, to wait from there."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.xrevrange(keys.events(job_id), count=1)
+        found = pipe.execute()
+        return {
+            job_id: text(entries[0][0]) if entries else START for job_id, entries in zip(job_ids, found, strict=True)
+        }
+
+    @queue_errors()
+    def wait(self, seen: Mapping[str, str], timeout: float) -> dict[str, str]:
+        """Wait until one of the jobs changes.
+
+        Args:
+            seen: job id -> the last entry that was seen.
+            timeout: seconds, at most 4 (the connection's own limit is 5).
+
+        Returns:
+            job id -> newest entry, for those that changed; empty after the timeout.
+        """
+        names = {keys.events(job_id): job_id for job_id in seen}
+        streams: dict[bytes | str | memoryview, int | bytes | str | memoryview] = {
+            name: seen[job_id] for name, job_id in names.items()
+        }
+        answer = self._redis.xread(streams, block=max(1, int(min(timeout, 4.0) * 1000)))
+        items = answer.items() if isinstance(answer, dict) else answer
+        return {names[text(name)]: _newest(entries) for name, entries in items}
+
+
+def _newest(entries: list) -> str:  # type: ignore[type-arg]
+    # RESP3 wraps a stream's entries in one more list than RESP2
+    while entries and isinstance(entries[-1], list) and not isinstance(entries[-1][0], bytes | str):
+        entries = entries[-1]
+    return text(entries[-1][0])

@@ -1,0 +1,61 @@
+"""The workers that are alive, and what each can do, as they say themselves."""
+
+import redis
+from pydantic import BaseModel, ValidationError
+
+from shared.queue import keys
+from shared.queue.connection import queue_errors, text
+
+
+class WorkerInfo(BaseModel):
+    """What a worker says of itself with every heartbeat."""
+
+    name: str
+    host: str
+    pid: int
+    state: str
+    installed: list[str]
+    ready: bool
+    engine: str
+    started_at: float
+
+
+class Fleet:
+    """Announces one worker, lists all."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self._redis = connection
+
+    def announce(self, info: WorkerInfo, ttl: int) -> None:
+        """Say that a worker is alive for the next `ttl` seconds."""
+        pipe = self._redis.pipeline()
+        pipe.set(keys.worker(info.name), info.model_dump_json(), ex=ttl)
+        pipe.sadd(keys.WORKERS, info.name)
+        pipe.execute()
+
+    def leave(self, name: str) -> None:
+        """Say that a worker has ended."""
+        pipe = self._redis.pipeline()
+        pipe.delete(keys.worker(name))
+        pipe.srem(keys.WORKERS, name)
+        pipe.execute()
+
+    @queue_errors()
+    def workers(self) -> list[WorkerInfo]:
+        """The live workers, by name."""
+        names = sorted(text(name) for name in self._redis.smembers(keys.WORKERS))
+        if not names:
+            return []
+        found = self._redis.mget([keys.worker(name) for name in names])
+        gone = [name for name, data in zip(names, found, strict=True) if data is None]
+        if gone:
+            self._redis.srem(keys.WORKERS, *gone)
+        workers = []
+        for data in found:
+            if data is None:
+                continue
+            try:
+                workers.append(WorkerInfo.model_validate_json(data))
+            except ValidationError:
+                continue  # a worker of another version, during an upgrade
+        return workers

@@ -1,0 +1,98 @@
+"""Every setting, typed, read once from the environment.
+
+The names in the environment are the field names in capitals: `MAX_UPLOAD_MB=64`.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Seconds = Annotated[int, Field(ge=1)]
+#: absolute, so that the web tier, the worker and a supervisor mean the same folder whatever theirs is
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+class Settings(BaseSettings):
+    """The one settings object. Instances are immutable; tests make their own."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    # -- where things are
+    host: str = Field("127.0.0.1", description="address the web tier listens on")
+    port: int = Field(5000, ge=1, le=65535, description="port of the web tier")
+    data_dir: Folder = Field(ROOT / "data", description="everything that `make run` keeps")
+    workers: int = Field(1, ge=0, le=64, description="worker processes that `make run` starts")
+    redis_url: str = Field("", description="redis://, rediss:// or unix://; empty: `make run` starts its own")
+    weights_dir: Folder = Field(ROOT / "weights", description="model files")
+    catalog: Folder = Field(ROOT / "weights" / "catalog.toml", description="the catalogue of models")
+    weights_source: Folder | None = Field(None, description="a folder to take model files from instead of the internet")
+    engine_cache_dir: Folder | None = Field(None, description="converted models; empty: DATA_DIR/engine-cache")
+
+    # -- storage
+    storage_url: str = Field("", description="file:///path or s3://bucket/prefix; empty: DATA_DIR/storage")
+    s3_endpoint_url: str | None = Field(None, description="of MinIO or another S3 server; empty: AWS")
+    s3_public_endpoint_url: str | None = Field(None, description="the S3 server as browsers reach it")
+    s3_region: str = Field("us-east-1", description="region of the bucket")
+    s3_presigned_links: bool = Field(False, description="send browsers to S3 instead of through the web tier")
+    s3_presign_ttl: Seconds = Field(5 * MINUTE, description="seconds a signed link works")
+
+    # -- models and engines
+    default_model: str | None = Field(None, description="name of a model; empty: the catalogue's default")
+    engine: Literal["auto", "openvino", "keras"] = Field(
+        "auto", description="what runs the models; auto: openvino where it is"
+    )
+    precision: Literal["f32", "bf16"] = Field("f32", description="arithmetic of the openvino engine")
+    threads: int = Field(0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS")
+    max_resident_models: int = Field(3, ge=1, description="models a worker keeps in memory")
+
+    # -- limits
+    max_upload_mb: int = Field(32, ge=1, description="size of one file")
+    max_files: int = Field(100, ge=1, description="files in one request")
+    max_megapixels: int = Field(100, ge=1, description="pixels of one image, in millions")
+    max_aspect: int = Field(100, ge=1, description="long side divided by short side")
+    max_queue: int = Field(1000, ge=1, description="jobs that may wait; more are answered 429")
+    max_wait: Seconds = Field(60, description="seconds at most for `Prefer: wait=N`")
+    web_processes: int = Field(2, ge=1, description="gunicorn processes")
+
+    # -- times
+    job_timeout: Seconds = Field(60, description="seconds a photo may take; then its job is ended")
+    job_retries: int = Field(2, ge=0, description="further attempts after a failure of ours (crash, hang)")
+    lease: Seconds = Field(15, description="seconds after which the job of a silent worker is run by another")
+    drain_timeout: Seconds = Field(25, description="seconds a job may go on after SIGTERM before it goes back")
+    result_ttl: Seconds = Field(7 * DAY, description="seconds Redis remembers a finished job, and storage its files")
+    failure_ttl: Seconds = Field(1 * DAY, description="seconds Redis remembers a failed or canceled job")
+
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
+    @classmethod
+    def _no_trailing_slash(cls, url: str | None) -> str | None:
+        return url.rstrip("/") if url else None
+
+    @property
+    def storage(self) -> str:
+        """`storage_url`, or the folder that stands for it."""
+        return self.storage_url or (self.data_dir / "storage").as_uri()
+
+    @property
+    def engine_cache(self) -> Path:
+        """Folder of converted models."""
+        return self.engine_cache_dir or self.data_dir / "engine-cache"
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """`max_upload_mb` in bytes."""
+        return self.max_upload_mb * 1024 * 1024
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read from the environment at the first call."""
+    return Settings()

@@ -1,0 +1,69 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared.catalog import Catalog, ModelEntry, WeightFile
+from shared.settings import Settings
+from worker.engines import select_backend
+
+# this process is one of the default engine; what runs on another backend runs in a process of its own
+select_backend("openvino", threads=2)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DetectorFiles = Callable[..., ModelEntry]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The reference data, outside the project."""
+    path = (ROOT / ".." / "shared" / "data").resolve()
+    if not path.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"the reference data is not at {path}")
+        pytest.skip("the reference data (../shared/data) is not here")
+    return path
+
+
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Converted models that several tests use."""
+    return tmp_path_factory.mktemp("engine-cache")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a worker with folders of its own."""
+    return Settings(
+        data_dir=tmp_path / "data",
+        weights_dir=tmp_path / "weights",
+        weights_source=None,
+        engine_cache_dir=tmp_path / "engine-cache",
+        engine="openvino",
+        precision="f32",
+        threads=2,
+        default_model=None,
+    )
+
+
+def darknet_entry(name: str, classes: str = "coco.names", **changes: object) -> ModelEntry:
+    """An entry for the files `name`.cfg and `name`.weights."""
+    return ModelEntry.model_validate(
+        {
+            "name": name,
+            "family": "darknet",
+            "title": name,
+            "config": WeightFile(name=f"{name}.cfg"),
+            "weights": WeightFile(name=f"{name}.weights"),
+            "classes": WeightFile(name=classes),
+            "resize": "stretch",
+            **changes,
+        }
+    )
+
+
+def catalog_of(*entries: ModelEntry) -> Catalog:
+    """A catalogue of these models; the first is the default."""
+    return Catalog(default=entries[0].name, models={entry.name: entry for entry in entries})

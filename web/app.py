@@ -1,0 +1,48 @@
+"""`create_app()`: the Flask application."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from apiflask import APIFlask
+from flask import render_template
+
+from shared.settings import Settings, get_settings
+from web import errors, incoming, jobs, models, operations, results, security, uploads, views
+from web.services import EXTENSION, Services
+
+FORM_FIELDS_BYTES = 64 * 1024
+
+
+def create_app(settings: Settings | None = None) -> APIFlask:
+    """Make the application.
+
+    Args:
+        settings: other settings than the environment's, for tests.
+    """
+    settings = settings or get_settings()
+    app = APIFlask(__name__, title="Dropsight", version=app_version(), docs_path=None, json_errors=False)
+    app.config.update(
+        AUTO_404_RESPONSE=False,
+        MAX_CONTENT_LENGTH=settings.max_files * (settings.max_upload_bytes + FORM_FIELDS_BYTES),
+        MAX_FORM_MEMORY_SIZE=FORM_FIELDS_BYTES,
+        MAX_FORM_PARTS=settings.max_files + 32,
+        SPEC_FORMAT="json",
+        DESCRIPTION="Drop photos, see what is in them. Upload to `/upload`, then look at `status_url`.",
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.request_class = incoming.StreamingRequest
+    app.extensions[EXTENSION] = Services.open(settings)
+    for blueprint in (uploads.bp, jobs.bp, views.bp, results.bp, models.bp, operations.bp):
+        app.register_blueprint(blueprint)
+    app.teardown_request(incoming.discard_unclaimed)
+    app.add_url_rule("/docs", "docs", lambda: render_template("docs.html"))
+    errors.register(app)
+    security.register(app)
+    return app
+
+
+def app_version() -> str:
+    """Version of the installed package, or what stands for it in a checkout."""
+    try:
+        return version("dropsight")
+    except PackageNotFoundError:
+        return "0.1.0"

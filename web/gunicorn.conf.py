@@ -1,0 +1,35 @@
+"""Settings of gunicorn. Greenlets, because a page holds a connection open for news and a slow client holds one too."""
+
+from pathlib import Path
+
+from gunicorn.workers.base import Worker
+
+from shared.errors import PublicError
+from shared.settings import get_settings
+from shared.storage import Storage
+from web.services import EXTENSION
+
+_settings = get_settings()
+
+bind = f"{_settings.host}:{_settings.port}"
+workers = _settings.web_processes
+worker_class = "gevent"
+worker_connections = 1000
+if Path("/dev/shm").is_dir():  # noqa: S108
+    worker_tmp_dir = "/dev/shm"  # noqa: S108  the heartbeat file: a disk that stalls must not kill processes
+timeout = 60
+graceful_timeout = 10
+keepalive = 30
+accesslog = None
+errorlog = "-"
+loglevel = "info"
+control_socket_disable = True
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Make the folder or the bucket if it is not there. If storage is away now, `/readyz` says so."""
+    storage: Storage = worker.wsgi.extensions[EXTENSION].storage
+    try:
+        storage.prepare()
+    except PublicError as error:
+        worker.log.warning("storage is not ready: %s", error)

@@ -1,0 +1,165 @@
+"""Uploads as they come in: hashed, measured and typed while they stream to storage, never whole in memory.
+
+Werkzeug's form parser hands every piece of a file to the stream that `StreamingRequest` gives it. That stream is
+an `IncomingFile`, which writes to storage. What no view claims by the end of the request is deleted again.
+"""
+
+import hashlib
+import logging
+import time
+from typing import IO, Final, cast
+
+from flask import Request, g
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import BadInputError, PublicError
+from shared.jobs import InputFile, input_key, new_job_id
+from shared.media import IMAGE_ENDINGS
+from shared.storage import Writer
+from web.services import services
+from web.sniffing import HEAD_BYTES, sniff
+
+log = logging.getLogger(__name__)
+
+#: what is still read of a refused upload, so that the client sees the answer and not a broken connection
+DRAIN_BYTES: Final = 64 * 1024 * 1024
+DRAIN_SECONDS: Final = 5.0
+
+
+class IncomingFile:
+    """A write-only file that streams one upload to storage.
+
+    Raises from `write` and `seek`:
+        BadInputError: "too_large", "unsupported_type".
+        PublicError: "storage_down", "storage_full".
+    """
+
+    def __init__(self, filename: str | None) -> None:
+        self.filename = filename or "unnamed"
+        self.job_id = new_job_id()
+        self.claimed = False
+        self._services = services()
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._head = b""
+        self._writer: Writer | None = None
+        self._finished: InputFile | None = None
+
+    def write(self, data: bytes) -> int:
+        """Take the next piece."""
+        limit = self._services.settings.max_upload_bytes
+        self._size += len(data)
+        if self._size > limit:
+            raise BadInputError(
+                "too_large",
+                f"{self.filename!r} is larger than the {self._services.settings.max_upload_mb} MB that are allowed.",
+            )
+        self._hash.update(data)
+        if self._writer is not None:
+            self._writer.write(data)
+        else:
+            self._head += data
+            if len(self._head) >= HEAD_BYTES:
+                self._begin()
+        return len(data)
+
+    def seek(self, _offset: int, _whence: int = 0) -> int:
+        """The parser rewinds a file when its last byte has come: the object is complete."""
+        if self._writer is None:
+            self._begin()
+        writer = cast(Writer, self._writer)
+        writer.commit()
+        self._finished = InputFile(
+            key=self._key,
+            filename=self.filename,
+            content_type=self._type,
+            bytes=self._size,
+            sha256=self._hash.hexdigest(),
+        )
+        return 0
+
+    def close(self) -> None:
+        """Nothing to do: `discard` and `claim` decide what becomes of the object."""
+
+    def claim(self) -> InputFile:
+        """Say that the object belongs to a job now."""
+        if self._finished is None:
+            raise BadInputError("bad_request", f"The upload of {self.filename!r} is not complete.")
+        self.claimed = True
+        return self._finished
+
+    @property
+    def complete(self) -> InputFile:
+        """What came. Raises `BadInputError` if it is not all there."""
+        if self._finished is None:
+            raise BadInputError("bad_request", f"The upload of {self.filename!r} is not complete.")
+        return self._finished
+
+    def discard(self) -> None:
+        """Delete what was stored."""
+        try:
+            if self._finished is not None:
+                self._services.storage.delete(self._finished.key)
+            elif self._writer is not None:
+                self._writer.abort()
+        except PublicError as error:
+            log.warning("an upload that nobody wants stays behind: %s", error)
+
+    def _begin(self) -> None:
+        kind = sniff(self._head)
+        if kind is None:
+            raise BadInputError(
+                "unsupported_type",
+                f"{self.filename!r} is not an image of a kind that is taken: "
+                + ", ".join(name.removeprefix("image/").removeprefix("x-") for name in IMAGE_ENDINGS),
+            )
+        self._type = kind
+        self._key = input_key(self.job_id, IMAGE_ENDINGS[kind])
+        self._writer = self._services.storage.writer(self._key, kind)
+        self._writer.write(self._head)
+        self._head = b""
+
+
+class StreamingRequest(Request):
+    """A request whose files go straight to storage."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,  # noqa: ARG002
+        content_type: str | None,  # noqa: ARG002
+        filename: str | None = None,
+        content_length: int | None = None,  # noqa: ARG002
+    ) -> IO[bytes]:
+        limit = services().settings.max_files
+        files: list[IncomingFile] = g.setdefault("incoming", [])
+        if len(files) >= limit:
+            raise BadInputError("too_large", f"One request may bring {limit} files at most.")
+        files.append(IncomingFile(filename))
+        return cast(IO[bytes], files[-1])
+
+
+def discard_unclaimed(_error: BaseException | None = None) -> None:
+    """Delete what came with the request and belongs to no job."""
+    for file in g.pop("incoming", []):
+        if not file.claimed:
+            file.discard()
+
+
+def drain_body(request: Request) -> None:
+    """Read what a refused client still sends, within limits.
+
+    Closing a socket with unread bytes makes the kernel reset the connection, and the client never sees the answer.
+    """
+    end = time.monotonic() + DRAIN_SECONDS
+    left = DRAIN_BYTES
+    stream = request.environ["wsgi.input"]
+    if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
+        return
+    try:
+        while left > 0 and time.monotonic() < end:
+            piece = stream.read(min(left, 64 * 1024))
+            if not piece:
+                return
+            left -= len(piece)
+    except (OSError, ValueError, HTTPException):
+        return

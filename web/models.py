@@ -1,0 +1,63 @@
+"""`GET /models`: what can be asked for."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, jsonify
+
+from shared.catalog import ModelEntry
+from shared.jobs import DetectOptions
+from shared.media import IMAGE_ENDINGS
+from web.services import Services, services
+
+bp = APIBlueprint("models", __name__, tag="Models")
+
+
+@bp.get("/models")
+@bp.doc(summary="Models, options and limits", description="`installed` says whether a live worker has the model.")
+def list_models() -> Response:
+    """The catalogue, with what the live workers have of it."""
+    parts = services()
+    catalog = parts.catalog
+    workers = [worker for worker in parts.fleet.workers() if worker.ready]
+    installed = {name for worker in workers for name in worker.installed}
+    properties = DetectOptions.model_json_schema()["properties"]
+    return jsonify(
+        {
+            "default": catalog.default,
+            "workers": len(workers),
+            "models": [
+                _model(parts, entry, default=entry.name == catalog.default, installed=entry.name in installed)
+                for entry in catalog.models.values()
+            ],
+            "options": {
+                name: {key: schema[key] for key in ("default", "minimum", "maximum", "description")}
+                for name, schema in properties.items()
+            },
+            "limits": {
+                "max_upload_mb": parts.settings.max_upload_mb,
+                "max_files": parts.settings.max_files,
+                "types": list(IMAGE_ENDINGS),
+            },
+        }
+    )
+
+
+def _model(parts: Services, entry: ModelEntry, *, default: bool, installed: bool) -> dict[str, Any]:
+    classes_file = parts.settings.weights_dir / entry.classes.name
+    try:
+        classes = [line.strip() for line in classes_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError:
+        classes = []
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "description": entry.description,
+        "family": entry.family,
+        "licence": entry.licence,
+        "source": entry.source,
+        "default": default,
+        "installed": installed,
+        "install": None if installed else f"make weights MODEL={entry.name}",
+        "classes": classes,
+    }

@@ -1,0 +1,99 @@
+"""Jobs as clients see them: what Redis knows of the living, what storage knows of the finished."""
+
+from flask import url_for
+from pydantic import ValidationError
+
+from shared.colours import colour_of, css
+from shared.errors import PublicError
+from shared.jobs import DetectOptions, JobState, JobSummary, JobView, Links, result_key
+from shared.media import SHOWN_BY_BROWSERS
+from shared.queue import JobRecord
+from shared.results import ImageResult
+from shared.storage import MissingObjectError
+from web.services import Services
+
+
+def find_job(services: Services, job_id: str) -> JobView:
+    """The job, from Redis, or from storage when Redis has forgotten it.
+
+    Raises:
+        PublicError: "not_found".
+    """
+    record = services.queue.get(job_id)
+    return view_of(services, job_id, record)
+
+
+def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobView:
+    """A job with its result. Raises `PublicError("not_found")`."""
+    if record is not None and record.state is not JobState.FINISHED:
+        return JobView(**_summary_fields(record))
+    result = stored_result(services, job_id)
+    if result is None:
+        raise PublicError("not_found", "There is no such job, or it has expired.")
+    colours = {label: css(colour_of(label)) for label in result.counts}
+    if record is not None:
+        return JobView(**_summary_fields(record), result=result, colours=colours)
+    return JobView(
+        id=job_id,
+        state=JobState.FINISHED,
+        filename=result.source.filename,
+        model=result.model.name,
+        options=DetectOptions.model_validate(result.options),
+        created_at=result.created_at,
+        started_at=result.started_at,
+        finished_at=result.finished_at,
+        links=links_of(job_id, JobState.FINISHED, result.source.content_type),
+        result=result,
+        colours=colours,
+    )
+
+
+def summary_of(record: JobRecord) -> JobSummary:
+    """A job as lists show it."""
+    return JobSummary(**_summary_fields(record))
+
+
+def stored_result(services: Services, job_id: str) -> ImageResult | None:
+    """The result document in storage, if there is one that this version can read."""
+    try:
+        return ImageResult.from_json(services.storage.get(result_key(job_id, "result.json")))
+    except (MissingObjectError, ValidationError):
+        return None
+
+
+def links_of(job_id: str, state: JobState, content_type: str) -> Links:
+    """Paths of a job and its parts."""
+    done = state is JobState.FINISHED
+
+    def part(name: str) -> str | None:
+        return url_for("results.get_artifact", job_id=job_id, name=name) if done else None
+
+    return Links(
+        self=url_for("jobs.get_job", job_id=job_id),
+        view=url_for("views.view", job_id=job_id),
+        events=url_for("jobs.job_events", job_id=job_id),
+        image=part("annotated.jpg"),
+        thumbnail=part("thumbnail.jpg"),
+        original=part("original") if content_type in SHOWN_BY_BROWSERS else None,
+        result=part("result.json"),
+    )
+
+
+def _summary_fields(record: JobRecord) -> dict[str, object]:
+    request = record.request
+    return {
+        "id": request.id,
+        "state": record.state,
+        "filename": request.input.filename,
+        "model": request.model,
+        "options": request.options,
+        "position": record.position,
+        "progress": record.progress,
+        "attempts": record.attempts,
+        "created_at": request.created_at,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+        "expires_at": record.expires_at,
+        "error": record.error,
+        "links": links_of(request.id, record.state, request.input.content_type),
+    }

@@ -1,0 +1,79 @@
+"""`/results/<id>/<name>`: the files of a result, and the upload itself."""
+
+from pathlib import PurePath
+from typing import Final
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, redirect, request
+from werkzeug.utils import secure_filename
+
+from shared.errors import PublicError
+from shared.jobs import input_key, result_key
+from shared.media import IMAGE_ENDINGS, SHOWN_BY_BROWSERS
+from shared.storage import MissingObjectError
+from web.ids import checked_id
+from web.presenting import stored_result
+from web.security import USER_FILE_POLICY
+from web.services import services
+
+bp = APIBlueprint("results", __name__, tag="Results")
+
+#: the files of a result and the only types they are ever served as
+ARTIFACTS: Final = {
+    "annotated.jpg": "image/jpeg",
+    "thumbnail.jpg": "image/jpeg",
+    "result.json": "application/json",
+}
+
+
+@bp.get("/results/<job_id>/<name>")
+@bp.doc(
+    summary="A file of a result",
+    description=f"`name` is one of {', '.join(ARTIFACTS)}, original. `?download=1` has a browser save it.",
+    responses={404: "There is no such file (yet)."},
+)
+def get_artifact(job_id: str, name: str) -> Response:
+    """Serve a file with a fixed type from an allow-list."""
+    job_id = checked_id(job_id)
+    if name in ARTIFACTS:
+        return serve(result_key(job_id, name), ARTIFACTS[name], job_id, name)
+    if name != "original":
+        raise _missing()
+    result = stored_result(services(), job_id)
+    if result is None or result.source.content_type not in SHOWN_BY_BROWSERS:
+        raise _missing()
+    kind, filename = result.source.content_type, result.source.filename
+    ending = IMAGE_ENDINGS[kind]
+    return serve(input_key(job_id, ending), kind, job_id, f"original{ending}", filename)
+
+
+def serve(key: str, content_type: str, job_id: str, name: str, filename: str | None = None) -> Response:
+    """Stream an object, or send the client to a signed link of it. Raises `PublicError("not_found")`."""
+    storage = services().storage
+    inline = "download" not in request.args
+    if filename is None:
+        result = stored_result(services(), job_id) if not inline else None
+        filename = result.source.filename if result else job_id[:8]
+    saved_as = f"{secure_filename(PurePath(filename).stem) or job_id[:8]}-{name}"
+    link = storage.link(key, filename=saved_as, inline=inline)
+    if link is not None:
+        response = redirect(link, 307)
+        response.headers["Cache-Control"] = "no-store"
+        return response  # type: ignore[return-value]
+    try:
+        blob = storage.open(key)
+    except MissingObjectError:
+        raise _missing() from None
+    response = current_app.response_class(blob, mimetype=content_type)
+    response.call_on_close(blob.close)
+    response.content_length = blob.stat.size
+    response.last_modified = blob.stat.modified
+    response.set_etag(blob.stat.etag.strip('"'))
+    response.headers["Content-Security-Policy"] = USER_FILE_POLICY
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers.set("Content-Disposition", "inline" if inline else "attachment", filename=saved_as)
+    return response.make_conditional(request)  # type: ignore[return-value]
+
+
+def _missing() -> PublicError:
+    return PublicError("not_found", "There is no such file, or it has expired.")

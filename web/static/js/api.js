@@ -1,0 +1,141 @@
+// The JSON API of the service, as far as the page uses it.
+
+/**
+ * @typedef {object} Detection
+ * @property {string} label
+ * @property {number} class_id
+ * @property {number} score
+ * @property {[number, number, number, number]} box left, top, right, bottom in pixels of the oriented original
+ *
+ * @typedef {object} Result
+ * @property {Detection[]} detections
+ * @property {Record<string, number>} counts
+ * @property {string} text
+ * @property {string[]} notes
+ * @property {Record<string, number>} timings_ms
+ * @property {{filename: string, content_type: string, bytes: number, sha256: string, width: number, height: number, format: string}} source
+ * @property {{name: string, family: string, engine: string, precision: string, input_size: [number, number]}} model
+ * @property {Record<string, any>} options
+ *
+ * @typedef {object} Job
+ * @property {string} id
+ * @property {"queued" | "running" | "finished" | "failed" | "canceled" | "gone"} state "gone": the page's own, for a 404
+ * @property {string} [filename]
+ * @property {string} [model]
+ * @property {number | null} [position]
+ * @property {{phase: string, percent: number} | null} [progress]
+ * @property {string | null} [created_at]
+ * @property {string | null} [finished_at]
+ * @property {string | null} [expires_at]
+ * @property {{code: string, message: string} | null} [error]
+ * @property {Result | null} [result]
+ * @property {Record<string, string>} [colours] label to "#rrggbb"
+ * @property {Record<string, string | null>} [links]
+ */
+
+const root = document.documentElement.dataset.root ?? "";
+
+/** The states that do not change any more. */
+export const DONE = new Set(["finished", "failed", "canceled", "gone"]);
+
+/** What the server (or the lack of one) said instead of an answer. */
+export class ApiError extends Error {
+  /**
+   * @param {number} status 0: no answer at all
+   * @param {string} code
+   * @param {string} message
+   */
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/**
+ * The address of a path of this service, behind whatever prefix it lives.
+ *
+ * @param {string} path begins with a slash
+ */
+export function url(path) {
+  return root + path;
+}
+
+/** The address that one would send to a friend. @param {string} id */
+export function shareUrl(id) {
+  return new URL(url(`/view/${encodeURIComponent(id)}`), location.href).href;
+}
+
+/** The same result file, but as a download. @param {string} link */
+export function download(link) {
+  return `${link}${link.includes("?") ? "&" : "?"}download=1`;
+}
+
+/**
+ * The error that an answer holds: `{"error": {code, message}}`, or what its status says.
+ *
+ * @param {number} status
+ * @param {any} body
+ */
+export function errorOf(status, body) {
+  const error = body && typeof body === "object" ? body.error : null;
+  if (error && typeof error.code === "string") return new ApiError(status, error.code, String(error.message ?? ""));
+  if (status === 0) return new ApiError(0, "unreachable", "The server cannot be reached.");
+  return new ApiError(status, `http_${status}`, `The server answered with ${status}.`);
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} [init]
+ * @returns {Promise<any>} the JSON; null for an empty answer
+ */
+async function ask(path, init = {}) {
+  let response;
+  try {
+    response = await fetch(url(path), { ...init, headers: { Accept: "application/json", ...init.headers } });
+  } catch {
+    throw errorOf(0, null);
+  }
+  const text = await response.text();
+  let body = null;
+  try {
+    body = text ? JSON.parse(text) : null;
+  } catch {
+    if (response.ok) throw new ApiError(response.status, "bad_answer", "The server's answer could not be read.");
+  }
+  // /readyz says what is wrong in the body of a 503.
+  if (!response.ok && !(response.status === 503 && body?.checks)) throw errorOf(response.status, body);
+  return body;
+}
+
+/** @param {string} id @returns {Promise<Job>} */
+export async function getJob(id) {
+  try {
+    return await ask(`/jobs/${encodeURIComponent(id)}`);
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 404 || error.status === 410)) return { id, state: "gone" };
+    throw error;
+  }
+}
+
+/** @param {string} id @param {RequestInit} [init] */
+export async function deleteJob(id, init = {}) {
+  try {
+    await ask(`/jobs/${encodeURIComponent(id)}`, { method: "DELETE", ...init });
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+  }
+}
+
+/**
+ * @param {number} limit
+ * @param {string | null} [cursor]
+ * @returns {Promise<{jobs: Job[], next: string | null}>}
+ */
+export function listJobs(limit, cursor = null) {
+  return ask(`/jobs?limit=${limit}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+}
+
+export const getModels = () => ask("/models");
+export const getCounts = () => ask("/counts");
+export const getReady = () => ask("/readyz");

@@ -1,0 +1,74 @@
+// Numbers, sizes and times as people read them.
+
+/** @param {number} score in [0, 1] */
+export function percent(score) {
+  return `${Math.round(score * 100)} %`;
+}
+
+/** @param {number} bytes */
+export function fileSize(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  const units = ["kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = "";
+  for (unit of units) {
+    value /= 1000;
+    if (value < 999.5) break;
+  }
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${unit}`;
+}
+
+/** @param {number} ms */
+export function duration(ms) {
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+}
+
+/**
+ * "1 photo", "3 photos".
+ *
+ * @param {number} count
+ * @param {string} noun
+ */
+export function plural(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+const STEPS = /** @type {const} */ ([["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]]);
+
+/**
+ * "5 minutes ago", "in 3 days".
+ *
+ * @param {string} iso
+ */
+export function relative(iso) {
+  const seconds = (Date.parse(iso) - Date.now()) / 1000;
+  if (Number.isNaN(seconds)) return "";
+  if (Math.abs(seconds) < 10) return "just now";
+  const [unit, size] = STEPS.find(([, step]) => Math.abs(seconds) >= step) ?? ["second", 1];
+  return new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(Math.round(seconds / size), unit);
+}
+
+/** @param {string} iso */
+export function dateTime(iso) {
+  return new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
+/** The phases of a job as a person would say them. @type {Record<string, string>} */
+const PHASES = {
+  fetch: "Fetching the file",
+  decode: "Reading the picture",
+  load: "Loading the model",
+  preprocess: "Preparing",
+  inference: "Looking",
+  postprocess: "Sorting what was seen",
+  draw: "Drawing",
+  store: "Saving",
+};
+
+/** @param {string | undefined} phase */
+export function phaseText(phase) {
+  return (phase && PHASES[phase]) || "Working";
+}

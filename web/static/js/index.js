@@ -1,0 +1,165 @@
+// The start page: files in, rows out. Each part is a module of its own; this is what ties them together.
+import { deleteJob, DONE } from "./api.js";
+import { byId } from "./dom.js";
+import { plural } from "./format.js";
+import { JobEvents } from "./job-events.js";
+import { JobRow } from "./job-row.js";
+import { currentOptions, startOptions } from "./options.js";
+import { showRecent } from "./recent.js";
+import { Summary } from "./summary.js";
+import { toast } from "./toast.js";
+import { Uploads } from "./uploads.js";
+
+/**
+ * @typedef {import("./api.js").Job} Job
+ * @typedef {import("./uploads.js").UploadFile} UploadFile
+ */
+
+const BATCH_MS = 400; // files that come within this time of each other are one batch, kept in its order
+const UNDO_MS = 6000;
+
+/** @type {Map<UploadFile, JobRow>} */
+const rows = new Map();
+/** @type {Map<string, () => void>} deletions that can still be undone, and how to carry them out at once */
+const deletions = new Map();
+const events = new JobEvents();
+const summary = new Summary(() => rows.values());
+const list = byId("rows");
+
+/** @type {{pending: DocumentFragment, last: Element | null, frame: number, timer: number}} */
+const batch = { pending: document.createDocumentFragment(), last: null, frame: 0, timer: 0 };
+
+/** Newest batch first; many rows are one change of the page. @param {Element} element */
+function insert(element) {
+  batch.pending.append(element);
+  batch.frame ||= requestAnimationFrame(() => {
+    batch.frame = 0;
+    const newest = batch.pending.lastElementChild;
+    if (batch.last?.isConnected) batch.last.after(batch.pending);
+    else list.prepend(batch.pending);
+    batch.last = newest;
+    clearTimeout(batch.timer);
+    batch.timer = setTimeout(() => (batch.last = null), BATCH_MS);
+  });
+}
+
+/** @param {Job} job @param {JobRow} row */
+function follow(job, row) {
+  row.setJob(job, events.covers(job.id));
+  summary.touch();
+  if (!DONE.has(job.state)) {
+    events.watch(job.id, (update) => {
+      row.setJob(update);
+      summary.touch();
+    });
+  }
+}
+
+/** @param {JobRow} row */
+function drop(row) {
+  row.release();
+  row.element.remove();
+  rows.delete(row.file);
+  summary.touch();
+}
+
+/** @param {JobRow} row */
+function remove(row) {
+  const { id } = row;
+  if (id === null || row.state === "failed" || row.state === "canceled") {
+    uploads.remove(row.file);
+    if (id !== null) events.unwatch(id);
+    drop(row);
+    return;
+  }
+  const following = row.element.nextElementSibling ?? row.element.previousElementSibling;
+  row.element.hidden = true;
+  const carryOut = () => {
+    deletions.delete(id);
+    events.unwatch(id);
+    drop(row);
+    deleteJob(id, { keepalive: true }).catch((error) => toast(`${row.name} could not be deleted: ${error.message}`));
+  };
+  deletions.set(id, carryOut);
+  toast(`${row.name} is deleted.`, {
+    action: "Undo",
+    ms: UNDO_MS,
+    onAction: () => {
+      deletions.delete(id);
+      row.element.hidden = false;
+    },
+    onEnd: () => deletions.get(id)?.(),
+  });
+  /** @type {HTMLElement | null | undefined} */ (following?.querySelector("a[href]:not([tabindex]), button"))?.focus();
+}
+
+/** @param {JobRow} row */
+function retry(row) {
+  row.id = null;
+  row.setWaiting();
+  summary.touch();
+  uploads.retry(row.file);
+}
+
+const uploads = new Uploads(
+  {
+    maxUploadMb: Number(document.body.dataset.maxUploadMb) || 32,
+    accept: document.body.dataset.accept ?? "",
+    options: currentOptions,
+  },
+  {
+    added(file) {
+      const row = new JobRow(file, { remove, retry });
+      rows.set(file, row);
+      insert(row.element);
+      summary.touch();
+    },
+    progress(file) {
+      rows.get(file)?.setUploading();
+      summary.touch();
+    },
+    sent(file, answer) {
+      const row = rows.get(file);
+      if (!row) deleteJob(answer.id).catch(() => {}); // taken back while it was on its way
+      else if (answer.state === "finished" || !answer.state) {
+        events.watch(answer.id, (job) => {
+          row.setJob(job);
+          summary.touch();
+        });
+      } else follow(answer, row);
+    },
+    waiting(file, seconds, busy) {
+      rows.get(file)?.setBusy(seconds, busy);
+      summary.touch();
+    },
+    refused(file, error) {
+      rows.get(file)?.setRefused(error);
+      summary.touch();
+    },
+    skipped(count) {
+      toast(`${plural(count, "file")} left out: no photos.`);
+    },
+  },
+);
+
+byId("clear-done").addEventListener("click", () => {
+  for (const row of [...rows.values()]) if (row.done && !row.element.hidden) drop(row);
+  showRecent();
+  byId("pick-files").focus();
+});
+
+addEventListener("pagehide", () => {
+  for (const carryOut of [...deletions.values()]) carryOut();
+});
+
+addEventListener("beforeunload", (event) => {
+  for (const row of rows.values()) {
+    if (row.state === "waiting" || row.state === "uploading" || row.state === "busy") {
+      event.preventDefault();
+      return;
+    }
+  }
+});
+
+startOptions();
+showRecent();

@@ -1,0 +1,165 @@
+"""`POST /upload`: files in, job ids out."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, cast
+
+from apiflask import APIBlueprint
+from apiflask.fields import UploadFile
+from flask import Response, jsonify, request, url_for
+from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.datastructures import FileStorage
+
+from shared.catalog import ModelEntry
+from shared.errors import BadInputError, PublicError
+from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, cache_key, result_key
+from web.incoming import IncomingFile
+from web.services import Services, services
+from web.waiting import wait_for_jobs, wanted_wait
+
+bp = APIBlueprint("uploads", __name__, tag="Jobs")
+
+
+class UploadForm(DetectOptions):
+    """The multipart form of an upload."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    file: Annotated[list[UploadFile], Field(description="one image or many")] = Field(default_factory=list)
+    model: str = Field("", description="name of a model, see `GET /models`; empty: the default")
+
+
+class Accepted(BaseModel):
+    """A file that was taken."""
+
+    id: str
+    url: str = Field(description="the page to look at, and to send to others")
+    status_url: str
+    state: JobState
+    position: int | None = Field(None, description="in the queue, 1 is next")
+    cached: bool = Field(False, description="the same file was looked at before; this is that job")
+
+
+class AcceptedMany(BaseModel):
+    """The answer when several files came in one request, in their order."""
+
+    jobs: list[Accepted]
+
+
+@bp.before_request
+def refuse_early() -> None:
+    """Say that the queue is full or away before the body is read."""
+    queue, limit = services().queue, services().settings.max_queue
+    waiting = queue.waiting()
+    if waiting >= limit:
+        raise PublicError("queue_full", f"{waiting} jobs are waiting already. Try again later.", retry_after=10)
+
+
+@bp.post("/upload")
+@bp.input(UploadForm, location="form_and_files")
+@bp.output(Accepted, status_code=202, description="The files are stored and queued.")
+@bp.doc(
+    summary="Upload images",
+    description=(
+        'One file gives an object, several give `{"jobs": [...]}`; all are taken or none. With `Prefer: wait=N` '
+        "(or `?wait=N`) the answer is the finished job, with status 200, if that takes no more than N seconds."
+    ),
+    responses={
+        200: "Finished: known from before, or within the time that was waited.",
+        400: "No file.",
+        413: "Too large, or too many files.",
+        415: "Not an image of a kind that is taken.",
+        422: "An option is wrong, or there is no such model.",
+        429: "The queue is full; see `Retry-After`.",
+        503: "Redis or storage is away; see `Retry-After`.",
+    },
+)
+def upload(form_and_files_data: UploadForm) -> Response:
+    """Take files, put a job for each into the queue, answer at once."""
+    form, parts = form_and_files_data, services()
+    entry = _installed_model(parts, form.model)
+    files = [cast(IncomingFile, storage.stream) for storage in form.file if _is_file(storage)]
+    if not files:
+        raise BadInputError("no_file", "There is no file in the form field 'file'.")
+    options = DetectOptions(score=form.score, iou=form.iou, max_detections=form.max_detections)
+    accepted = _submit(parts, files, entry, options)
+    wait = wanted_wait(request, parts.settings.max_wait)
+    if wait:
+        return wait_for_jobs(parts, [item.id for item in accepted], wait)
+    many = AcceptedMany(jobs=accepted)
+    body = accepted[0] if len(files) == 1 else many
+    done = all(item.state is JobState.FINISHED for item in accepted)
+    response = jsonify(body.model_dump(mode="json"))
+    response.status_code = 200 if done else 202
+    if len(files) == 1:
+        response.headers["Location"] = accepted[0].status_url
+    return response
+
+
+def _is_file(storage: FileStorage) -> bool:
+    return isinstance(storage.stream, IncomingFile)
+
+
+def _installed_model(parts: Services, name: str) -> ModelEntry:
+    """The model that is asked for, if a worker can run it."""
+    catalog = parts.catalog
+    entry = catalog[name or catalog.default]
+    workers = [worker for worker in parts.fleet.workers() if worker.ready]
+    installed = {model for worker in workers for model in worker.installed}
+    if workers and entry.name not in installed:
+        choices = ", ".join(sorted(installed)) or "none yet"
+        raise BadInputError(
+            "model_not_installed",
+            f"The files of the model {entry.name!r} are not installed; `make weights MODEL={entry.name}` fetches "
+            f"them. Installed: {choices}.",
+        )
+    return entry
+
+
+def _submit(parts: Services, files: list[IncomingFile], entry: ModelEntry, options: DetectOptions) -> list[Accepted]:
+    requests: list[JobRequest] = []
+    accepted: list[Accepted] = []
+    for file in files:
+        complete = file.complete
+        key = cache_key(complete.sha256, entry.name, entry.weights.sha256, options)
+        known = _known(parts, key)
+        if known is not None:
+            accepted.append(_accepted(known, JobState.FINISHED, cached=True))
+            continue
+        requests.append(_request(file, complete, entry, options, key))
+        accepted.append(_accepted(file.job_id, JobState.QUEUED))
+    positions = iter(parts.queue.submit(requests) if requests else [])
+    claimed = {request.id for request in requests}
+    for file in files:
+        if file.job_id in claimed:
+            file.claim()
+    return [item if item.cached else item.model_copy(update={"position": next(positions)}) for item in accepted]
+
+
+def _known(parts: Services, key: str) -> str | None:
+    job_id = parts.queue.find_cached(key)
+    if job_id is None or parts.storage.stat(result_key(job_id, "result.json")) is None:
+        return None
+    return job_id
+
+
+def _request(
+    file: IncomingFile, complete: InputFile, entry: ModelEntry, options: DetectOptions, key: str
+) -> JobRequest:
+    return JobRequest(
+        id=file.job_id,
+        input=complete,
+        model=entry.name,
+        options=options,
+        cache_key=key,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _accepted(job_id: str, state: JobState, **more: Any) -> Accepted:  # noqa: ANN401
+    return Accepted(
+        id=job_id,
+        url=url_for("views.view", job_id=job_id),
+        status_url=url_for("jobs.get_job", job_id=job_id),
+        state=state,
+        **more,
+    )

@@ -1,0 +1,54 @@
+"""The pages: `/` to drop files on, `/view/<id>` to look at a result and to send to others."""
+
+from apiflask import APIBlueprint
+from flask import Response, jsonify, make_response, render_template, request
+
+from shared.errors import CODES
+from shared.jobs import JobState
+from shared.media import IMAGE_ENDINGS
+from web.errors import wants_html
+from web.ids import checked_id
+from web.presenting import find_job
+from web.results import serve
+from web.services import services
+
+bp = APIBlueprint("views", __name__, tag="Results")
+
+
+@bp.get("/")
+@bp.doc(hide=True)
+def index() -> str:
+    """The page that files are dropped on."""
+    settings = services().settings
+    return render_template(
+        "index.html",
+        max_upload_mb=settings.max_upload_mb,
+        max_files=settings.max_files,
+        accept=",".join(IMAGE_ENDINGS),
+    )
+
+
+@bp.get("/view/<job_id>")
+@bp.doc(
+    summary="Look at a result",
+    description=(
+        "A browser gets a page. Other clients get the drawn image once the job has finished, before that status "
+        "202 with the job, and if it failed its error."
+    ),
+    responses={202: "Not finished yet.", 404: "There is no such job."},
+)
+def view(job_id: str) -> Response:
+    """The page of a job, or its drawn image."""
+    job = find_job(services(), checked_id(job_id))
+    if wants_html():
+        body = job.model_dump(mode="json", by_alias=True)
+        return make_response(render_template("view.html", job=body, absolute_url=request.url))
+    if job.state is JobState.FINISHED:
+        return serve(f"results/{job.id}/annotated.jpg", "image/jpeg", job.id, "annotated.jpg", job.filename)
+    response = jsonify(job.model_dump(mode="json", by_alias=True))
+    response.status_code = 202
+    if job.state is JobState.CANCELED:
+        response.status_code = 410
+    elif job.error is not None:
+        response.status_code = int(CODES.get(job.error.code, CODES["internal"]))
+    return response

@@ -1,0 +1,1 @@
+"""The heavy tier: RQ workers with their models resident in memory."""

@@ -1,0 +1,56 @@
+"""Which engine runs the networks, and the Keras backend that goes with it."""
+
+import importlib.util
+import os
+import sys
+from typing import Literal
+
+from shared.settings import Settings
+from worker.engines.base import Recipe, Session
+from worker.engines.threads import threads_for
+
+EngineName = Literal["openvino", "keras"]
+
+
+def choose_engine(settings: Settings) -> EngineName:
+    """The engine that `settings.engine` asks for; "auto" is openvino if that is installed."""
+    if settings.engine != "auto":
+        return settings.engine
+    return "openvino" if importlib.util.find_spec("openvino") else "keras"
+
+
+def select_backend(engine: EngineName, threads: int) -> None:
+    """Set this process up for an engine. The one place that does; must come before Keras is imported.
+
+    With "openvino", Keras builds its networks on OpenVINO. With "keras" its own choice stands: `KERAS_BACKEND`, its
+    configuration file, or else TensorFlow.
+
+    Raises:
+        RuntimeError: Keras is there already, with a backend that does not go with the engine.
+    """
+    if engine == "keras":
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+        return
+    # OpenVINO's converter of other formats reports each import to its makers. It is not needed, and a service that
+    # people host themselves talks to nobody: without this module OpenVINO goes without.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    os.environ["KERAS_BACKEND"] = "openvino"
+    keras = sys.modules.get("keras")
+    if keras is not None and keras.config.backend() != "openvino":
+        raise RuntimeError(
+            f"Keras was imported with the backend {keras.config.backend()!r} before the openvino engine was chosen"
+        )
+
+
+def open_session(recipe: Recipe, settings: Settings) -> Session:
+    """Make a network ready to run, with the engine, precision and threads that the settings ask for."""
+    engine, threads = choose_engine(settings), threads_for(settings)
+    select_backend(engine, threads)
+    if engine == "keras":
+        from worker.engines.keras import KerasSession
+
+        return KerasSession(recipe)
+    from worker.engines.openvino import open_openvino
+
+    return open_openvino(recipe, settings.engine_cache, settings.precision, threads)

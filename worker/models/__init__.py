@@ -1,0 +1,1 @@
+"""Model families: how each reads its files, feeds its network and understands the answer."""

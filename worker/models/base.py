@@ -1,0 +1,106 @@
+"""What the pipeline knows of a model: three phases, each of which it times.
+
+    prepared = model.preprocess(image)
+    outputs = model.infer(prepared)
+    detections = model.postprocess(outputs, prepared, score=0.25, iou=0.45, max_detections=100)
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.catalog import ModelEntry
+from shared.results import ModelUsed
+from worker.models.detections import Detections
+
+Image = NDArray[np.uint8]
+Outputs = Sequence[NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the original lies in the network's input.
+
+    Args:
+        size: height and width of the original in pixels.
+        left, top: where in the input its upper left corner is, in input pixels.
+        width, height: its size there, in input pixels.
+    """
+
+    size: tuple[int, int]
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def to_original(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (N, 4) of left, top, right, bottom in input pixels, to pixels of the original."""
+        height, width = self.size
+        offset = np.asarray([self.left, self.top] * 2, np.float32)
+        scale = np.asarray([width / self.width, height / self.height] * 2, np.float32)
+        return np.asarray((boxes - offset) * scale, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image as the network takes it.
+
+    Args:
+        batch: float32 (1, height, width, 3), scaled as the model family wants it.
+        placement: the way back to the original's pixels.
+    """
+
+    batch: NDArray[np.float32]
+    placement: Placement
+
+
+class DetectionModel(ABC):
+    """A loaded model. `preprocess` and `postprocess` are pure; none of the methods is for several threads at once."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self.entry = entry
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """The names of all classes, in the order of their ids."""
+
+    @abstractmethod
+    def info(self) -> ModelUsed:
+        """What a result document says of the model."""
+
+    @abstractmethod
+    def preprocess(self, image: Image) -> Prepared:
+        """From an image, uint8 RGB (height, width, 3), oriented, of at least one pixel, to the network's input."""
+
+    @abstractmethod
+    def infer(self, prepared: Prepared) -> Outputs:
+        """Run the network: its raw outputs."""
+
+    @abstractmethod
+    def postprocess(
+        self, outputs: Outputs, prepared: Prepared, *, score: float, iou: float, max_detections: int
+    ) -> Detections:
+        """Understand the network's outputs.
+
+        Args:
+            outputs: what `infer` returned.
+            prepared: what it was given.
+            score: only objects whose score is higher.
+            iou: of two boxes of one class that overlap by more than this, only the better is kept.
+            max_detections: how many at most, the best ones.
+        """
+
+    def detect(self, image: Image, *, score: float = 0.25, iou: float = 0.45, max_detections: int = 100) -> Detections:
+        """All three phases in one, for whoever does not time them."""
+        prepared = self.preprocess(image)
+        return self.postprocess(
+            self.infer(prepared), prepared, score=score, iou=iou, max_detections=max_detections
+        )
+
+    def warm_up(self) -> None:
+        """Run once on an empty image, so that the first photo is as fast as the others."""
+        self.detect(np.zeros((64, 64, 3), np.uint8))

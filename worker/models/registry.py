@@ -1,0 +1,74 @@
+"""The models in a worker's memory."""
+
+import logging
+from collections import OrderedDict
+
+from shared.catalog import Catalog, ModelEntry
+from shared.errors import BadInputError, PublicError
+from shared.settings import Settings
+from worker.models.base import DetectionModel
+from worker.models.darknet.detector import DarknetDetector
+from worker.models.darknet.errors import DarknetError
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(entry: ModelEntry, settings: Settings) -> DetectionModel:
+    """Load a model from its files.
+
+    Raises:
+        BadInputError: "model_not_installed": files are missing.
+        PublicError: "model_broken": the files cannot be used. What is wrong with them is logged.
+    """
+    if missing := entry.missing_files(settings.weights_dir):
+        logger.warning("model %s: not in %s: %s", entry.name, settings.weights_dir, [file.name for file in missing])
+        raise BadInputError(
+            "model_not_installed",
+            f"The model {entry.name} is not installed here. Whoever runs this service can install it with "
+            f"`make weights MODEL={entry.name}`.",
+        )
+    try:
+        return DarknetDetector.load(entry, settings)
+    except (DarknetError, OSError) as error:
+        logger.exception("model %s cannot be loaded", entry.name)
+        detail = f": {error}" if isinstance(error, DarknetError) else "."
+        raise PublicError("model_broken", f"The files of the model {entry.name} cannot be used{detail}") from error
+
+
+class ModelCache:
+    """Loads models when they are first asked for and keeps those used last.
+
+    Args:
+        catalog: the models there are.
+        settings: `max_resident_models` of them stay in memory.
+    """
+
+    def __init__(self, catalog: Catalog, settings: Settings) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._models: OrderedDict[str, DetectionModel] = OrderedDict()
+
+    def get(self, name: str) -> DetectionModel:
+        """The model called `name`, loaded and warm.
+
+        Raises:
+            BadInputError: "unknown_model" or "model_not_installed".
+            PublicError: "model_broken".
+        """
+        if name in self._models:
+            self._models.move_to_end(name)
+            return self._models[name]
+        entry = self._catalog[name]
+        # make room first: two large models at once may be more than there is memory
+        while len(self._models) >= self._settings.max_resident_models:
+            evicted, _ = self._models.popitem(last=False)
+            logger.info("model %s leaves the memory for %s", evicted, name)
+        model = load_model(entry, self._settings)
+        model.warm_up()
+        self._models[name] = model
+        return model
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """The names of the models in memory, the one used last at the end."""
+        return tuple(self._models)

@@ -1,0 +1,222 @@
+"""The job function: fetch, decode, preprocess, inference, postprocess, draw, store; each a named, timed phase.
+
+It runs in the resident horse. What it needs is made once by `set_up`; what it does for a job may be done twice
+and gives the same objects, and `result.json`, written last, is what makes the job finished.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rq.job import Job
+
+from shared.catalog import load_catalog
+from shared.errors import BadInputError, PublicError
+from shared.jobs import PHASES, JobRequest, Phase, result_key
+from shared.queue import JobQueue, Tally, connect
+from shared.results import Artifact, Detection, ImageResult, Source, count_labels, object_string, sentence
+from shared.settings import Settings
+from shared.storage import MissingObjectError, Storage, open_storage
+from worker.drawing import draw_detections, encode_jpeg, thumbnail
+from worker.images import DecodedImage, decode_image
+from worker.models.registry import ModelCache
+
+log = logging.getLogger(__name__)
+
+#: longest side of the picture in lists
+THUMBNAIL_SIDE: Final = 320
+JPEG: Final = "image/jpeg"
+#: milliseconds between two reports of progress: a photo that is done sooner reports none
+REPORT_INTERVAL_MS: Final = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every job of this process uses."""
+
+    settings: Settings
+    storage: Storage
+    models: ModelCache
+    jobs: JobQueue
+    tally: Tally
+
+
+_tools: Tools | None = None
+
+
+def set_up(settings: Settings) -> dict[str, Any]:
+    """Open the connections and load the default model, if its files are there.
+
+    Returns:
+        What the worker announces of itself: the engine.
+    """
+    global _tools
+    catalog = load_catalog(settings.catalog, settings.default_model)
+    connection = connect(settings.redis_url, patient=True)
+    _tools = Tools(
+        settings=settings,
+        storage=open_storage(settings),
+        models=ModelCache(catalog, settings),
+        jobs=JobQueue(connection, settings),
+        tally=Tally(connection),
+    )
+    _tools.storage.prepare()
+    started = time.perf_counter()
+    try:
+        model = _tools.models.get(catalog.default)
+    except PublicError as error:  # the page says so; other models may still be asked for
+        log.warning("the default model is not ready: %s", error.message)
+        return {"engine": settings.engine}
+    log.info("%s is loaded and warm after %.1f s", catalog.default, time.perf_counter() - started)
+    return {"engine": model.info().engine}
+
+
+def run(request: Mapping[str, Any]) -> None:
+    """Do one job.
+
+    Args:
+        request: a `JobRequest` as JSON.
+
+    Raises:
+        BadInputError: the file or the options are at fault; the same again gives the same.
+        TransientError: storage or Redis is away; worth trying again later.
+    """
+    if _tools is None:
+        raise RuntimeError("set_up was not called in this process")
+    job = JobRequest.model_validate(request)
+    result = _process(job, _tools)
+    log.info(
+        "job %s: %s on %s, %.0f ms: %s",
+        job.id,
+        job.model,
+        result.source.format,
+        result.timings_ms["total"],
+        result.object_string or "nothing found",
+    )
+
+
+def _process(job: JobRequest, tools: Tools) -> ImageResult:
+    clock = PhaseClock(job.id, tools.jobs)
+    settings = tools.settings
+    with clock.phase("fetch"):
+        data = _fetch(job, tools.storage)
+    with clock.phase("decode"):
+        image = decode_image(data, max_pixels=settings.max_megapixels * 1_000_000, max_aspect=settings.max_aspect)
+    del data
+    model = tools.models.get(job.model)
+    with clock.phase("preprocess"):
+        prepared = model.preprocess(image.pixels)
+    with clock.phase("inference"):
+        outputs = model.infer(prepared)
+    with clock.phase("postprocess"):
+        detections = model.postprocess(
+            outputs,
+            prepared,
+            score=job.options.score,
+            iou=job.options.iou,
+            max_detections=job.options.max_detections,
+        ).to_results()
+    with clock.phase("draw"):
+        pictures = _draw(image.pixels, detections)
+    with clock.phase("store"):
+        for picture in pictures:
+            tools.storage.put(result_key(job.id, picture.artifact.name), picture.data, picture.artifact.content_type)
+    counts = count_labels(detection.label for detection in detections)
+    result = ImageResult(
+        id=job.id,
+        created_at=job.created_at,
+        started_at=clock.started_at,
+        finished_at=datetime.now(UTC),
+        source=_source(job, image),
+        model=model.info(),
+        options=job.options.model_dump(),
+        detections=detections,
+        counts=counts,
+        object_string=object_string(counts),
+        text=sentence(counts),
+        notes=list(image.notes),
+        artifacts=[picture.artifact for picture in pictures],
+        timings_ms=clock.timings(job.created_at),
+    )
+    tools.storage.put(result_key(job.id, "result.json"), result.to_json(), "application/json")
+    tools.tally.record(Job.key_for(job.id), counts, result.timings_ms)
+    tools.jobs.remember_cached(job.cache_key, job.id)
+    return result
+
+
+def _fetch(job: JobRequest, storage: Storage) -> bytes:
+    try:
+        return storage.get(job.input.key)
+    except MissingObjectError:
+        raise BadInputError("input_gone", "The uploaded file is no longer there.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    artifact: Artifact
+    data: bytes
+
+
+def _draw(pixels: NDArray[np.uint8], detections: list[Detection]) -> list[_Picture]:
+    """The drawn image in full size, and a small one of it for lists."""
+    drawn = draw_detections(pixels, detections)
+    return [
+        _jpeg("annotated.jpg", drawn),
+        _jpeg("thumbnail.jpg", thumbnail(drawn, max_side=THUMBNAIL_SIDE)),
+    ]
+
+
+def _jpeg(name: str, pixels: NDArray[np.uint8]) -> _Picture:
+    data = encode_jpeg(pixels)
+    height, width = pixels.shape[:2]
+    return _Picture(Artifact(name=name, content_type=JPEG, bytes=len(data), width=width, height=height), data)
+
+
+def _source(job: JobRequest, image: DecodedImage) -> Source:
+    height, width = image.pixels.shape[:2]
+    return Source(
+        filename=job.input.filename,
+        content_type=job.input.content_type,
+        bytes=job.input.bytes,
+        sha256=job.input.sha256,
+        width=width,
+        height=height,
+        format=image.format,
+        frames=image.frames,
+    )
+
+
+@dataclass
+class PhaseClock:
+    """Times the phases of one job, and reports them while they run."""
+
+    job_id: str
+    jobs: JobQueue
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _times_ms: dict[str, float] = field(default_factory=dict)
+    _start: float = field(default_factory=time.perf_counter)
+    _reported: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Time what is done inside as the phase `name`."""
+        begin = time.perf_counter()
+        if (begin - self._reported) * 1000 >= REPORT_INTERVAL_MS:
+            self._reported = begin
+            self.jobs.report_progress(self.job_id, name, round(100 * PHASES.index(name) / len(PHASES)))
+        yield
+        self._times_ms[name] = round((time.perf_counter() - begin) * 1000, 3)
+
+    def timings(self, created_at: datetime) -> dict[str, float]:
+        """Milliseconds per phase, and since the job was taken ("total") and made until then ("queue")."""
+        return {
+            "queue": round((self.started_at - created_at).total_seconds() * 1000, 3),
+            **self._times_ms,
+            "total": round((time.perf_counter() - self._start) * 1000, 3),
+        }

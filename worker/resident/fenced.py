@@ -1,0 +1,242 @@
+"""An RQ worker that runs a job only while the job is its own, and says in public words why one failed."""
+
+import logging
+import random
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final
+
+import redis
+from rq import Queue, Worker
+from rq.job import Job
+from rq.registry import StartedJobRegistry
+from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException
+
+from shared.errors import BadInputError, PublicError, TransientError
+from shared.jobs import ErrorInfo
+from shared.queue import JobQueue, keys
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Take a job from the intermediate queue, where the dequeue left it. KEYS: intermediate queue, job hash.
+# ARGV: job id, cancel field. 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile.
+_CLAIM = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+local status = redis.call('HGET', KEYS[2], 'status')
+if not status then return 0 end
+if status == 'canceled' or redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then return 2 end
+if status ~= 'queued' then return 0 end
+return 1
+"""
+
+# Put back what a worker left between dequeue and start. KEYS: queue, intermediate queue, job hash. ARGV: job id.
+_PUT_BACK = """
+if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
+if redis.call('HGET', KEYS[3], 'status') ~= 'queued' then return 0 end
+redis.call('LPUSH', KEYS[1], ARGV[1])
+return 1
+"""
+
+#: seconds to wait after a part of the service was found away, before the next job is tried
+TRANSIENT_PAUSE: Final = (0.5, 2.0)
+
+
+class NotOursError(BaseException):
+    """The job was put back, deleted or canceled between dequeue and start: touch nothing of it."""
+
+
+class FencedWorker(Worker):
+    """What the parent and the horse have in common.
+
+    Args:
+        connection: a patient connection (see `shared.queue.connect`).
+        settings: the settings.
+        allowed: the functions that may run, by path. JSON in Redis is not enough: a job may name any function.
+        name: of the worker; the horse has its parent's.
+    """
+
+    def __init__(
+        self,
+        connection: redis.Redis,
+        settings: Settings,
+        allowed: frozenset[str],
+        name: str | None = None,
+        *,
+        prepare_for_work: bool = True,
+    ) -> None:
+        super().__init__(
+            [Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)],
+            name=name,
+            connection=connection,
+            serializer=JSONSerializer,
+            worker_ttl=settings.lease,
+            maintenance_interval=max(1, settings.lease // 3),
+            job_monitoring_interval=max(1, settings.lease // 3),
+            prepare_for_work=prepare_for_work,
+            log_job_description=False,
+        )
+        self.log_result_lifespan = False
+        self.settings = settings
+        self.allowed = allowed
+        self.jobs = JobQueue(connection, settings)
+        self._claim = connection.register_script(_CLAIM)
+        self._put_back = connection.register_script(_PUT_BACK)
+        self._error: ErrorInfo | None = None
+        self._transient = False
+        self._seen_in_between: dict[str, float] = {}
+
+    def get_heartbeat_ttl(self, job: Job) -> int:  # noqa: ARG002
+        """The lease. RQ adds a minute to it, and a dead worker's job would wait for that minute."""
+        return self.settings.lease
+
+    # -- who may run a job
+
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:  # noqa: ARG002
+        """Claim the job, in one step with taking it out of the intermediate queue."""
+        self._error, self._transient = None, False
+        queue = self.queues[0]
+        claimed = self._claim(keys=[queue.intermediate_queue_key, job.key], args=[job.id, keys.CANCEL])
+        if claimed != 1:
+            self.drop_execution(job)
+            if claimed == 2:
+                self.jobs.mark_canceled(job)
+            raise NotOursError(job.id)
+        super().prepare_job_execution(job, remove_from_intermediate_queue=False)
+        self.jobs.events.publish(job.id)
+        if job.func_name not in self.allowed:
+            raise PublicError("internal", "This job names a function that workers do not run.")
+
+    def drop_execution(self, job: Job) -> None:
+        """Forget that this worker wanted to run the job."""
+        if self.execution is not None:
+            with self.connection.pipeline() as pipe:
+                self.cleanup_execution(job, pipe)
+                pipe.execute()
+
+    def still_ours(self, job: Job) -> bool:
+        """Whether the job's lease is still this worker's, which makes it last anew."""
+        if self.execution is None:
+            return False
+        until = time.time() + self.settings.lease
+        changed = self.connection.zadd(
+            job.started_job_registry.key, {self.execution.composite_key: until}, xx=True, ch=True
+        )
+        return bool(changed)
+
+    # -- who may say how it ended
+
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """RQ's, except for a job that is not ours: a heartbeat would bring a deleted one back."""
+        if not isinstance(sys.exception(), NotOursError):
+            super().handle_execution_ended(job, queue, heartbeat_ttl)
+
+    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
+        """RQ's, if the lease was kept."""
+        if not self.still_ours(job):
+            log.warning("job %s: the lease was lost, the result is dropped", job.id)
+            self.execution = None
+            return
+        execution = self.execution
+        super().handle_job_success(job, queue, started_job_registry)
+        if execution is not None:
+            # RQ forgets the execution when dependents are added at the same moment (RQ issue 2424)
+            with self.connection.pipeline() as pipe:
+                execution.delete(job=job, pipeline=pipe)
+                pipe.execute()
+        self.jobs.events.publish(job.id)
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401
+        """Find the public words for an exception, and whether trying again makes sense."""
+        _, error, _ = exc_info
+        if isinstance(error, NotOursError):
+            return
+        self._error = public_error(error)
+        self._transient = isinstance(error, TransientError)
+        if isinstance(error, BadInputError) or (isinstance(error, PublicError) and not self._transient):
+            job.retries_left = 0  # the same again gives the same again
+            log.info("job %s: %s", job.id, error)
+        elif self._transient:
+            log.warning("job %s: %s", job.id, error)
+        else:
+            log.error("job %s failed", job.id, exc_info=_exc_info(exc_info))
+
+    def handle_job_failure(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: StartedJobRegistry | None = None,
+        exc_string: str = "",
+    ) -> None:
+        """RQ's, if the lease was kept, with the public words beside; back to the queue if only we are to blame."""
+        if isinstance(sys.exception(), NotOursError):
+            return
+        if self.execution is not None and not self.still_ours(job):
+            log.warning("job %s: the lease was lost, the failure is dropped", job.id)
+            self.execution = None
+            return
+        if self._transient and self._stopped_job_id != job.id:
+            self.put_back(job, queue, at_front=False)
+            time.sleep(random.uniform(*TRANSIENT_PAUSE))  # noqa: S311
+            return
+        stopped = self._stopped_job_id == job.id
+        with self.connection.pipeline() as pipe:
+            if job.should_retry and not stopped:
+                pipe.hincrby(job.key, keys.ATTEMPTS, 1)
+            elif self._error is not None and not stopped:
+                pipe.hset(job.key, keys.ERROR, self._error.model_dump_json())
+            pipe.hdel(job.key, keys.PROGRESS)
+            pipe.execute()
+        super().handle_job_failure(job, queue, started_job_registry, exc_string)
+        self.jobs.events.publish(job.id)
+
+    def put_back(self, job: Job, queue: Queue, *, at_front: bool) -> None:
+        """Put a started job back into the queue without charging a retry."""
+        with self.connection.pipeline() as pipe:
+            self.cleanup_execution(job, pipeline=pipe)
+            queue._enqueue_job(job, pipeline=pipe, at_front=at_front)  # noqa: SLF001  RQ has no public way
+            pipe.hdel(job.key, keys.PROGRESS)
+            self.jobs.events.publish(job.id, pipe)
+            pipe.execute()
+
+    # -- what dead workers left
+
+    def clean_registries(self) -> None:
+        """RQ's, and jobs that a worker left between dequeue and start go back to the front."""
+        queue = self.queues[0]
+        if self.connection.ttl(queue.registry_cleaning_key) > self.settings.lease:
+            # RQ's lock lasts 15 minutes when its owner is killed
+            self.connection.expire(queue.registry_cleaning_key, self.settings.lease)
+        self._recover_intermediate(queue)
+        super().clean_registries()
+        self.jobs.forget_expired(max(self.settings.result_ttl, self.settings.failure_ttl) + self.settings.lease)
+
+    def _recover_intermediate(self, queue: Queue) -> None:
+        now = time.monotonic()
+        present = queue.intermediate_queue.get_job_ids()
+        self._seen_in_between = {job_id: self._seen_in_between.get(job_id, now) for job_id in present}
+        for job_id, first_seen in self._seen_in_between.items():
+            if now - first_seen < self.settings.lease:
+                continue
+            done = self._put_back(keys=[queue.key, queue.intermediate_queue_key, Job.key_for(job_id)], args=[job_id])
+            if done:
+                log.warning("job %s was left between dequeue and start: put back", job_id)
+
+
+def public_error(error: BaseException | None) -> ErrorInfo:
+    """What a person is told of an exception. Nothing of ours (paths, code) is in it."""
+    if isinstance(error, PublicError):
+        return ErrorInfo(code=error.code, message=error.message)
+    if isinstance(error, JobTimeoutException):
+        return ErrorInfo(code="timeout", message="This file took longer than a job may take.")
+    if isinstance(error, MemoryError):
+        return ErrorInfo(code="out_of_memory", message="This file needs more memory than a worker has.")
+    return ErrorInfo(code="internal", message="Something went wrong on our side. The operator can see it in the log.")
+
+
+def _exc_info(exc_info: Sequence[Any]) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    kind, error, traceback = exc_info
+    return kind, error, traceback

@@ -1,0 +1,128 @@
+"""The resident horse: the child process that holds the models and runs one job after the other.
+
+It is spawned, never forked: neither TensorFlow nor CUDA survives a fork. It dies with its parent.
+"""
+
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any, Final
+
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
+from rq.job import Job
+from rq.utils import import_attribute
+
+from shared.queue import connect
+from shared.settings import Settings
+from worker.resident.fenced import FencedWorker
+
+log = logging.getLogger(__name__)
+
+#: seconds after a job's limit until the process is ended, for what neither signal nor exception reaches
+HANG_GRACE: Final = 5
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class JobStopped(BaseException):
+    """Raised in the middle of a job that is to be stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the parent tells its horse at birth."""
+
+    worker_name: str
+    parent_pid: int
+    settings: Settings
+    allowed: frozenset[str]
+    setup: str
+    """path of a function `(Settings) -> dict`: loads the models and tells what the parent should announce"""
+
+
+def main(pipe: Connection, orders: Orders) -> None:
+    """Body of the process: load, say "ready", then run the jobs whose ids come over the pipe."""
+    _die_with(orders.parent_pid)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)
+    faulthandler.enable()
+    setup: Callable[[Settings], dict[str, Any]] = import_attribute(orders.setup)
+    about = setup(orders.settings)
+    connection = connect(orders.settings.redis_url, patient=True)
+    worker = FencedWorker(connection, orders.settings, orders.allowed, orders.worker_name, prepare_for_work=False)
+    worker._is_horse = True  # noqa: SLF001  RQ's name for the role
+    stop = _SoftStop(worker)
+    signal.signal(signal.SIGUSR1, stop)
+    pipe.send(about)
+    while True:
+        try:
+            job_id, execution_id = pipe.recv()
+        except EOFError:
+            sys.exit(0)
+        _run(worker, job_id, execution_id, stop)
+        pipe.send(job_id)
+
+
+def _die_with(parent_pid: int) -> None:
+    """An orphan would go on and write a second result: have the kernel end this process with its parent."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C and SIGTERM are for the parent, which lets jobs end
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def _watch_parent(parent_pid: int) -> None:
+    """Where the kernel does not tell of the parent's death: look for it."""
+    while os.getppid() == parent_pid:
+        time.sleep(1)
+    os._exit(1)
+
+
+class _SoftStop:
+    """SIGUSR1 handler: raises in the job that is running, so that the process and its models stay."""
+
+    def __init__(self, worker: FencedWorker) -> None:
+        self._worker = worker
+        self.job_id: str | None = None
+
+    def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        if self.job_id is not None:
+            self._worker._stopped_job_id, self.job_id = self.job_id, None  # noqa: SLF001
+            raise JobStopped
+
+
+def _run(worker: FencedWorker, job_id: str, execution_id: str, stop: _SoftStop) -> None:
+    queue = worker.queues[0]
+    worker.execution = Execution(execution_id, job_id, worker.connection, worker.name)
+    try:
+        job = Job.fetch(job_id, connection=worker.connection, serializer=worker.serializer)
+    except NoSuchJobError:
+        worker.drop_execution(Job(job_id, connection=worker.connection, serializer=worker.serializer))
+        queue.intermediate_queue.remove(job_id)
+        return
+    job.redis_server_version = worker.get_redis_server_version()
+    timeout = int(job.timeout or worker.settings.job_timeout)
+    # A thread of C: fires even when native code holds the interpreter, where RQ's own alarm cannot.
+    faulthandler.dump_traceback_later(timeout + HANG_GRACE, exit=True)
+    try:
+        stop.job_id = job_id
+        worker.perform_job(job, queue)
+    except JobStopped:
+        log.info("job %s was stopped while it ended", job_id)
+    finally:
+        stop.job_id = None
+        faulthandler.cancel_dump_traceback_later()

@@ -1,0 +1,334 @@
+"""The parent: takes jobs off the queue, feeds them to the horse, keeps the leases, brings a dead horse back.
+
+It imports no engine and loads no model, so that nothing a file does to the horse can reach it.
+"""
+
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import Any, Final
+
+import redis
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004
+from rq import Queue
+from rq.exceptions import DequeueTimeout, StopRequested
+from rq.job import Job
+from rq.registry import StartedJobRegistry
+from rq.timeouts import HorseMonitorTimeoutException
+from rq.worker import WorkerStatus
+
+from shared.catalog import load_catalog
+from shared.jobs import ALLOWED_FUNCTIONS, ErrorInfo
+from shared.queue import Fleet, WorkerInfo
+from shared.settings import Settings
+from worker.resident import horse
+from worker.resident.fenced import FencedWorker
+
+log = logging.getLogger(__name__)
+
+#: seconds that one wait for a job lasts: within it, SIGTERM and a dead horse are noticed
+POLL_SECONDS: Final = 1
+#: seconds a job has to end by itself when it is stopped, before its process is killed
+STOP_GRACE: Final = 1.5
+#: pauses between attempts to bring up a horse that dies while it loads
+RESTART_PAUSES: Final = (0.5, 1, 2, 5, 10, 30)
+
+
+class ResidentWorker(FencedWorker):
+    """An RQ worker whose horse stays.
+
+    Args:
+        connection: a patient connection.
+        settings: the settings.
+        name: unique; RQ makes one up otherwise.
+        setup: path of the function that loads the models in the horse and tells what to announce.
+        allowed: the functions that may run.
+    """
+
+    # RQ logs a dead Redis at error level and doubles its pause up to a minute; five seconds is enough
+    max_connection_wait_time = 5.0
+
+    def __init__(
+        self,
+        connection: redis.Redis,
+        settings: Settings,
+        name: str | None = None,
+        *,
+        setup: str = "worker.pipeline.set_up",
+        allowed: frozenset[str] = ALLOWED_FUNCTIONS,
+    ) -> None:
+        super().__init__(connection, settings, allowed, name)
+        self._setup = setup
+        self._fleet = Fleet(connection)
+        self._process: SpawnProcess | None = None
+        self._pipe: multiprocessing.connection.Connection | None = None
+        self._about: dict[str, Any] = {}
+        self._drain_timer: threading.Timer | None = None
+        self._drained = False
+        self._last_beat = 0.0
+        self._born = time.time()
+
+    # -- life of the horse
+
+    def _ensure_horse(self) -> None:
+        """Have a live horse with its models loaded; tries again for as long as it takes."""
+        attempt = 0
+        while not self._stop_requested and not self._horse_is_alive():
+            if self._spawn_horse():
+                log.info("horse %s is ready: %s", self._pid(), self._about)
+                return
+            pause = RESTART_PAUSES[min(attempt, len(RESTART_PAUSES) - 1)]
+            log.error("the horse died while loading; the next attempt is in %s s", pause)
+            self._wait_for_stop(pause)
+            attempt += 1
+
+    def _horse_is_alive(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    def _pid(self) -> int:
+        return self._process.pid or 0 if self._process is not None else 0
+
+    def _spawn_horse(self) -> bool:
+        self._bury_horse()
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        orders = horse.Orders(self.name, os.getpid(), self.settings, self.allowed, self._setup)
+        # from the main thread only: the kernel's death signal follows the thread that spawned
+        self._process = context.Process(target=horse.main, args=(theirs, orders), name="horse", daemon=True)
+        self._process.start()
+        theirs.close()
+        while not self._pipe.poll(0.2):
+            self._beat(force=False)
+            if self._stop_requested or not self._process.is_alive():
+                return False
+        try:
+            self._about = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return False
+        self._beat(force=True)
+        return True
+
+    def _bury_horse(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.join(0.5)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+            self._process.close()
+        self._pipe = self._process = None
+        self._about = {}
+
+    def _wait_for_stop(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._stop_requested and time.monotonic() < end:
+            self._beat(force=False)
+            time.sleep(0.1)
+
+    # -- RQ's work-horse primitives
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:  # noqa: ARG002
+        """Hand the job to the horse that is there."""
+        self._ensure_horse()
+        self._drained = False
+        self._horse_pid = self._pid()
+        if self._pipe is None or self.execution is None:  # stopped while the horse was loading
+            return
+        try:
+            self._pipe.send((job.id, self.execution.id))
+        except OSError:
+            log.warning("the horse died before it got job %s", job.id)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
+        """Wait until the job or the horse has ended.
+
+        Raises `HorseMonitorTimeoutException` by itself: RQ's alarm signal could cut a message in two.
+        """
+        if self._pipe is None or self._process is None:
+            return 0, os.EX_TEMPFAIL << 8, None
+        ready = multiprocessing.connection.wait(
+            [self._pipe, self._process.sentinel], timeout=self.job_monitoring_interval * 0.8
+        )
+        if not ready:
+            raise HorseMonitorTimeoutException
+        if self._pipe in ready:
+            try:
+                self._pipe.recv()
+            except (EOFError, ConnectionResetError):
+                pass
+            else:
+                return self._pid(), os.EX_OK, None
+        self._process.join()
+        code = self._process.exitcode or 0
+        return self._pid(), -code if code < 0 else (code << 8 or os.EX_TEMPFAIL << 8), None
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """End the running job: gently, so that the models stay, and if that does not help with the process.
+
+        RQ's own would signal the process group, and with no horse its own.
+        """
+        pid = self._horse_pid
+        if not pid:
+            return
+        if self._stopped_job_id is not None and sig == signal.SIGKILL:
+            self._signal_horse(pid, signal.SIGUSR1)
+            timer = threading.Timer(STOP_GRACE, self._kill_if_still_on, (pid, self._stopped_job_id))
+            timer.daemon = True
+            timer.start()
+        else:
+            self._signal_horse(pid, sig)
+
+    def _kill_if_still_on(self, pid: int, job_id: str) -> None:
+        if self._horse_pid == pid and self._stopped_job_id == job_id:
+            self._signal_horse(pid, signal.SIGKILL)
+
+    @staticmethod
+    def _signal_horse(pid: int, sig: signal.Signals) -> None:
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            pass
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """RQ's; afterwards the wish to stop this job is over."""
+        super().execute_job(job, queue)
+        if self._stopped_job_id == job.id:
+            self._stopped_job_id = None
+
+    def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:  # noqa: ANN401, ARG002
+        """Find the public words for a horse that died in the middle of a job."""
+        timeout = int(job.timeout or self.settings.job_timeout)
+        ran = (datetime.now(UTC) - job.started_at).total_seconds() if job.started_at else 0.0
+        if self._drained:
+            return
+        if ran >= timeout:
+            self._error = ErrorInfo(code="timeout", message="This file took longer than a job may take.")
+        else:
+            self._error = ErrorInfo(code="crashed", message="The worker died while working on this file.")
+        log.error("the horse died on job %s after %.1f s (wait status %s): %s", job.id, ran, ret_val, self._error.code)
+
+    def handle_job_failure(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: StartedJobRegistry | None = None,
+        exc_string: str = "",
+    ) -> None:
+        """A job that was cut off by the end of this worker goes back to the front, at nobody's cost."""
+        # the horse may have died before it claimed the job, which then still lies between the queues
+        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+        if self._drained and self._stopped_job_id != job.id:
+            log.info("job %s goes back to the front of the queue", job.id)
+            if self.still_ours(job):
+                self.put_back(job, queue, at_front=True)
+            return
+        self._transient = False
+        super().handle_job_failure(job, queue, started_job_registry, exc_string)
+
+    # -- the loop
+
+    def bootstrap(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """RQ's, then load the models: a worker that is listed can work."""
+        super().bootstrap(*args, **kwargs)
+        self._install_signal_handlers()
+        self._ensure_horse()
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a job in short steps, keeping the heartbeat and the horse alive between them."""
+        if timeout is None:  # burst mode
+            return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        self.set_state(WorkerStatus.IDLE)
+        pause = 0.5
+        while not self._stop_requested:
+            try:
+                self._ensure_horse()
+                self._beat(force=False)
+                if self.should_run_maintenance_tasks:
+                    self.run_maintenance_tasks()
+                if not self._horse_is_alive():
+                    continue
+                found = self.queue_class.dequeue_any(
+                    self.queues,
+                    POLL_SECONDS,
+                    connection=self.connection,
+                    job_class=self.job_class,
+                    serializer=self.serializer,
+                    death_penalty_class=self.death_penalty_class,
+                )
+            except DequeueTimeout:
+                continue
+            except (ConnectionError, TimeoutError) as error:
+                log.error("Redis: %s", error)
+                time.sleep(pause)
+                pause = min(pause * 2, self.max_connection_wait_time)
+                continue
+            if found is not None:
+                found[0].redis_server_version = self.get_redis_server_version()
+                return found
+        raise StopRequested
+
+    def _beat(self, *, force: bool) -> None:
+        if force or time.monotonic() - self._last_beat > self.settings.lease / 5:
+            self.heartbeat()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """RQ's, and tell the web tier that this worker is alive and what it can do."""
+        super().heartbeat(timeout, pipeline=pipeline)
+        self._last_beat = time.monotonic()
+        self._fleet.announce(self._info(), ttl=self.settings.lease)
+
+    def _info(self) -> WorkerInfo:
+        catalog = load_catalog(self.settings.catalog, self.settings.default_model)
+        return WorkerInfo(
+            name=self.name,
+            host=self.hostname or "",
+            pid=self.pid or 0,
+            state=str(self.get_state()),
+            installed=[
+                name for name, entry in catalog.models.items() if not entry.missing_files(self.settings.weights_dir)
+            ],
+            ready=bool(self._about),
+            engine=str(self._about.get("engine", "")),
+            started_at=self._born,
+        )
+
+    def teardown(self) -> None:
+        """End the horse, then RQ's."""
+        self._bury_horse()
+        try:
+            self._fleet.leave(self.name)
+        finally:
+            super().teardown()
+
+    # -- the end
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """SIGTERM or SIGINT: take no more jobs, let the present one end, put it back after the drain time.
+
+        Only flags are set here. RQ raises out of its handler, at any bytecode, also between dequeue and start;
+        jobs are lost that way (RQ issue 2175). A second signal does not wait any longer.
+        """
+        if self._stop_requested:
+            self._drain_expired()
+            return
+        self._shutdown_requested_date = datetime.now(UTC)
+        self._stop_requested = True
+        self._drain_timer = threading.Timer(self.settings.drain_timeout, self._drain_expired)
+        self._drain_timer.daemon = True
+        self._drain_timer.start()
+
+    def _drain_expired(self) -> None:
+        self._drained = True
+        if self._horse_pid:
+            self._signal_horse(self._horse_pid, signal.SIGKILL)
