@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
@@ -139,7 +139,7 @@ def _coco_results(found: Detections, image_id: int, categories: list[int | None]
 def _measure(truth: dict[str, Any], image_ids: list[int], results: list[dict[str, Any]]) -> dict[str, float]:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
         coco = COCO()
-        coco.dataset = {"info": {}, **truth}
+        coco.dataset = cast("Any", {"info": {}, **truth})
         coco.createIndex()
         # loadRes wants at least one: a detection of no category and no score stands for none at all
         detected = coco.loadRes(

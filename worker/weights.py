@@ -22,7 +22,8 @@ from shared.catalog import Catalog, ModelEntry, WeightFile, load_catalog
 from shared.errors import BadInputError
 from shared.settings import Settings, get_settings
 
-CHUNK: Final = 1 << 18
+#: bytes at a time; the last incomplete piece before a connection breaks is lost
+CHUNK: Final = 1 << 14
 #: seconds to connect, and between two pieces
 TIMEOUT: Final = (10.0, 30.0)
 #: how often a connection may break before we give up, and the seconds before each new one

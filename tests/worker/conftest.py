@@ -9,7 +9,7 @@ from shared.settings import Settings
 from worker.engines import select_backend
 
 # this process is one of the default engine; what runs on another backend runs in a process of its own
-select_backend("openvino", threads=2)
+select_backend("openvino", threads=1)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,7 @@ def settings(tmp_path: Path) -> Settings:
         engine_cache_dir=tmp_path / "engine-cache",
         engine="openvino",
         precision="f32",
-        threads=2,
+        threads=1,  # two would wait for each other when the machine is busy
         default_model=None,
     )
 

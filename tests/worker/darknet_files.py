@@ -72,7 +72,7 @@ def random_weights(plan: Plan, seed: int = 0) -> Iterator[ConvolutionWeights]:
             normalisation = Normalisation(
                 (gain * random.uniform(0.8, 1.2, filters)).astype(np.float32),
                 random.normal(0, 0.1, filters).astype(np.float32),
-                random.uniform(0.5, 1.5, filters).astype(np.float32),
+                random.uniform(0.6, 1.6, filters).astype(np.float32),
             )
         yield ConvolutionWeights(bias, normalisation, kernels)
 

@@ -16,7 +16,9 @@ from worker.models.darknet.weights import read_weights
 CONVOLUTION = "[convolutional]\nfilters={filters}\nsize={size}\nstride={stride}\n{rest}\nactivation={activation}\n"
 
 
-def convolution(filters: int = 8, size: int = 3, stride: int = 1, rest: str = "pad=1", activation: str = "leaky") -> str:
+def convolution(
+    filters: int = 8, size: int = 3, stride: int = 1, rest: str = "pad=1", activation: str = "leaky"
+) -> str:
     return CONVOLUTION.format(filters=filters, size=size, stride=stride, rest=rest, activation=activation)
 
 
@@ -83,4 +85,3 @@ def test_a_layer_gives_what_opencv_gives(tmp_path: Path, name: str, size: tuple[
 @pytest.mark.parametrize("name", ["groups_stride_2", "depthwise_multiplier", "route_second_half", "maxpool_3_2"])
 def test_the_layout_changes_nothing(tmp_path: Path, name: str) -> None:
     assert difference(tmp_path, tiny_cfg(BODIES[name]), "channels_last") < 1e-5
-

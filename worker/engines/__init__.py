@@ -4,7 +4,7 @@
 cache it needs neither Keras nor TensorFlow.
 """
 
-from worker.engines.base import Recipe, Session
+from worker.engines.base import KerasModel, Recipe, Session
 from worker.engines.choice import choose_engine, open_session, select_backend
 
-__all__ = ["Recipe", "Session", "choose_engine", "open_session", "select_backend"]
+__all__ = ["KerasModel", "Recipe", "Session", "choose_engine", "open_session", "select_backend"]

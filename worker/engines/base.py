@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+#: a `keras.Model`; Keras comes without types
+KerasModel: TypeAlias = Any
 
 
 class Session(Protocol):
@@ -44,5 +46,5 @@ class Recipe:
     """
 
     key: str
-    build: Callable[[], Any]
+    build: Callable[[], KerasModel]
     outputs: int

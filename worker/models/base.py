@@ -1,8 +1,8 @@
 """What the pipeline knows of a model: three phases, each of which it times.
 
-    prepared = model.preprocess(image)
-    outputs = model.infer(prepared)
-    detections = model.postprocess(outputs, prepared, score=0.25, iou=0.45, max_detections=100)
+prepared = model.preprocess(image)
+outputs = model.infer(prepared)
+detections = model.postprocess(outputs, prepared, score=0.25, iou=0.45, max_detections=100)
 """
 
 from abc import ABC, abstractmethod
@@ -26,8 +26,10 @@ class Placement:
 
     Args:
         size: height and width of the original in pixels.
-        left, top: where in the input its upper left corner is, in input pixels.
-        width, height: its size there, in input pixels.
+        left: where in the input its left edge is, in input pixels.
+        top: and its upper edge.
+        width: its width there, in input pixels.
+        height: and its height.
     """
 
     size: tuple[int, int]
@@ -97,9 +99,7 @@ class DetectionModel(ABC):
     def detect(self, image: Image, *, score: float = 0.25, iou: float = 0.45, max_detections: int = 100) -> Detections:
         """All three phases in one, for whoever does not time them."""
         prepared = self.preprocess(image)
-        return self.postprocess(
-            self.infer(prepared), prepared, score=score, iou=iou, max_detections=max_detections
-        )
+        return self.postprocess(self.infer(prepared), prepared, score=score, iou=iou, max_detections=max_detections)
 
     def warm_up(self) -> None:
         """Run once on an empty image, so that the first photo is as fast as the others."""

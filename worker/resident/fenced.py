@@ -41,7 +41,7 @@ redis.call('LPUSH', KEYS[1], ARGV[1])
 return 1
 """
 
-#: seconds to wait after a part of the service was found away, before the next job is tried
+#: seconds to wait after a part of the service was found away, before another job is tried
 TRANSIENT_PAUSE: Final = (0.5, 2.0)
 
 
@@ -174,13 +174,15 @@ class FencedWorker(Worker):
         """RQ's, if the lease was kept, with the public words beside; back to the queue if only we are to blame."""
         if isinstance(sys.exception(), NotOursError):
             return
+        if self._transient:
+            # while the job is still ours: the parent keeps the lease of what runs
+            time.sleep(random.uniform(*TRANSIENT_PAUSE))  # noqa: S311
         if self.execution is not None and not self.still_ours(job):
             log.warning("job %s: the lease was lost, the failure is dropped", job.id)
             self.execution = None
             return
         if self._transient and self._stopped_job_id != job.id:
             self.put_back(job, queue, at_front=False)
-            time.sleep(random.uniform(*TRANSIENT_PAUSE))  # noqa: S311
             return
         stopped = self._stopped_job_id == job.id
         with self.connection.pipeline() as pipe:

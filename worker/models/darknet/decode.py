@@ -46,9 +46,7 @@ class Candidates:
         return Candidates(self.boxes[indices], self.scores[indices], self.class_ids[indices])
 
 
-def decode(
-    outputs: Sequence[Floats], heads: Sequence[Yolo], input_size: tuple[int, int], score: float
-) -> Candidates:
+def decode(outputs: Sequence[Floats], heads: Sequence[Yolo], input_size: tuple[int, int], score: float) -> Candidates:
     """Decode all heads of one image.
 
     Args:
@@ -108,8 +106,6 @@ def suppress(candidates: Candidates, *, score: float, iou: float, max_detections
         return best.take(np.empty(0, np.int64))
     corners = best.boxes.astype(np.float64)
     rectangles = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxesBatched(
-        rectangles.tolist(), best.scores.tolist(), best.class_ids.tolist(), score, iou
-    )
+    kept = cv2.dnn.NMSBoxesBatched(rectangles.tolist(), best.scores.tolist(), best.class_ids.tolist(), score, iou)
     indices = np.sort(np.asarray(kept, np.int64).reshape(-1))[:max_detections]
     return best.take(indices)

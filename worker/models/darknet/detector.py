@@ -2,12 +2,11 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from shared.catalog import ModelEntry
 from shared.results import ModelUsed
 from shared.settings import Settings
-from worker.engines import Recipe, Session, open_session
+from worker.engines import KerasModel, Recipe, Session, open_session
 from worker.models.base import DetectionModel, Image, Outputs, Prepared
 from worker.models.darknet.cfg import load_cfg
 from worker.models.darknet.decode import decode, suppress
@@ -17,7 +16,7 @@ from worker.models.darknet.preprocess import prepare
 from worker.models.darknet.weights import read_weights
 from worker.models.detections import Detections
 
-#: part of the key of converted models: raise it when `network.py` or `plan.py` build another network from the same files
+#: part of the key of converted models: raise it when the same files give another network
 NETWORK_VERSION = 1
 
 
@@ -60,7 +59,7 @@ class DarknetDetector(DetectionModel):
         if entry.weights.sha256 not in {None, weights_sha256}:
             raise DarknetError(f"{entry.weights.name} has another sha256 than the catalogue says")
 
-        def build() -> Any:
+        def build() -> KerasModel:
             # Keras is imported here alone: with a converted model at hand it is not needed
             from worker.models.darknet.network import build_network
 

@@ -4,15 +4,21 @@ Imports Keras: choose the backend before (`worker.engines.select_backend`).
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from worker.engines import KerasModel
 from worker.models.darknet.cfg import Activation, Convolutional, Dropout, MaxPool, Route, Shortcut, Upsample, Yolo
 from worker.models.darknet.plan import Plan, Planned, Shape
 from worker.models.darknet.weights import ConvolutionWeights
+
+#: a `keras.KerasTensor`; Keras comes without types
+Tensor: TypeAlias = Any
+
+T = TypeVar("T")
 
 #: of batch normalisation; Darknet's CPU code and OpenCV use it, and Keras' default of 1e-3 is far off
 EPSILON: Final = 1e-6
@@ -46,14 +52,14 @@ class Layout:
         """The axis of the channels."""
         return 1 if self.data_format == "channels_first" else 3
 
-    def around(self, rows: Any, columns: Any, other: Any) -> tuple[Any, ...]:
+    def around(self, rows: T, columns: T, other: T) -> tuple[T, T, T, T]:
         """Four things in the order of the axes: `other` for images and channels."""
         if self.data_format == "channels_first":
             return (other, other, rows, columns)
         return (other, rows, columns, other)
 
 
-def build_network(plan: Plan, weights: dict[int, ConvolutionWeights], layout: Layout | None = None) -> Any:
+def build_network(plan: Plan, weights: dict[int, ConvolutionWeights], layout: Layout | None = None) -> KerasModel:
     """Build the network and give it its weights.
 
     Args:
@@ -71,8 +77,8 @@ def build_network(plan: Plan, weights: dict[int, ConvolutionWeights], layout: La
     layout = layout or Layout.of_backend()
     first = layout.data_format == "channels_first"
     x = layers.Permute((3, 1, 2), name="channels_first")(entry) if first else entry
-    outputs: list[Any] = []
-    heads: list[Any] = []
+    outputs: list[Tensor] = []
+    heads: list[Tensor] = []
     for step in plan.layers:
         match step.layer:
             case Convolutional():
@@ -97,8 +103,8 @@ def build_network(plan: Plan, weights: dict[int, ConvolutionWeights], layout: La
 
 
 def _convolutional(
-    step: Planned, layer: Convolutional, layout: Layout, x: Any, weights: ConvolutionWeights
-) -> Any:
+    step: Planned, layer: Convolutional, layout: Layout, x: Tensor, weights: ConvolutionWeights
+) -> Tensor:
     kernels = weights.kernels
     channels = step.input.channels
     common: dict[str, Any] = {
@@ -117,9 +123,7 @@ def _convolutional(
             x = layers.ZeroPadding2D(layer.padding, layout.data_format, name=f"padding_{step.index}")(x)
     if layer.groups == channels and layer.groups > 1:
         multiplier = layer.filters // channels
-        convolution = layers.DepthwiseConv2D(
-            depth_multiplier=multiplier, depthwise_initializer="zeros", **common
-        )
+        convolution = layers.DepthwiseConv2D(depth_multiplier=multiplier, depthwise_initializer="zeros", **common)
         kernels = kernels.reshape(channels, multiplier, layer.size, layer.size).transpose(2, 3, 0, 1)
     else:
         convolution = layers.Conv2D(layer.filters, groups=layer.groups, kernel_initializer="zeros", **common)
@@ -139,7 +143,7 @@ def _convolutional(
     return _activate(step, layer.activation, x)
 
 
-def _activate(step: Planned, activation: Activation, x: Any) -> Any:
+def _activate(step: Planned, activation: Activation, x: Tensor) -> Tensor:
     name = f"activation_{step.index}"
     if activation == "linear":
         return x
@@ -148,7 +152,7 @@ def _activate(step: Planned, activation: Activation, x: Any) -> Any:
     return layers.Activation(_KERAS_ACTIVATIONS[activation], name=name)(x)
 
 
-def _maxpool(step: Planned, layer: MaxPool, layout: Layout, x: Any) -> Any:
+def _maxpool(step: Planned, layer: MaxPool, layout: Layout, x: Tensor) -> Tensor:
     common = {"data_format": layout.data_format, "name": f"maxpool_{step.index}"}
     rows = _pool_padding(layer, step.input.height, step.output.height)
     columns = _pool_padding(layer, step.input.width, step.output.width)
@@ -177,7 +181,7 @@ def _same_padding(layer: MaxPool, shape: Shape) -> tuple[tuple[int, int], tuple[
     return pad(shape.height), pad(shape.width)
 
 
-def _route(step: Planned, layer: Route, layout: Layout, outputs: list[Any]) -> Any:
+def _route(step: Planned, layer: Route, layout: Layout, outputs: list[Tensor]) -> Tensor:
     parts = [outputs[source] for source in layer.sources]
     if layer.groups > 1:
         parts = [ops.split(part, layer.groups, axis=layout.channels)[layer.group_id] for part in parts]

@@ -16,7 +16,8 @@ def prepare(image: Image, height: int, width: int, resize: Literal["stretch", "l
 
     Args:
         image: uint8 RGB (rows, columns, 3).
-        height, width: of the input.
+        height: of the input.
+        width: of the input.
         resize: "stretch" fills the input whatever the image's proportions; "letterbox" keeps them, in the middle
             of a grey input.
 

@@ -1,0 +1,119 @@
+"""Headless Chromium, and a watch over everything a page must not do."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+SCREENSHOTS = Path(__file__).parent.parent / "screenshots"
+QUIET = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+class Live(Protocol):
+    """A running stack."""
+
+    url: str
+
+
+class Watch:
+    """What went wrong on the pages of a test: console errors, exceptions, requests to elsewhere.
+
+    Args:
+        origin: where requests may go.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        #: parts of messages that a test brings about on purpose
+        self.expected: list[str] = []
+        self.messages: list[str] = []
+        self.elsewhere: list[str] = []
+
+    def follow(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.messages.append(f"exception: {error}"))
+        page.on("request", self._request)
+
+    def check(self) -> None:
+        unexpected = [text for text in self.messages if not any(part in text for part in self.expected)]
+        assert unexpected == []
+        assert self.elsewhere == []
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.messages.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+
+    def _request(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme in ("http", "https", "ws", "wss") and f"{address.scheme}://{address.netloc}" != self.origin:
+            self.elsewhere.append(request.url)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, else the one that Playwright installed."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        if path is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no Chromium: install it (apt-get install chromium), or `playwright install chromium`")
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watch(live: Live) -> Iterator[Watch]:
+    """Checked after each test: nothing on the console, nothing from elsewhere."""
+    watch = Watch(live.url.rstrip("/"))
+    yield watch
+    watch.check()
+
+
+OpenContext = Callable[..., BrowserContext]
+
+
+@pytest.fixture
+def open_context(chromium: Browser, live: Live, watch: Watch) -> Iterator[OpenContext]:
+    """Makes a browser context (a window of its own: size, colours, storage) whose pages are watched."""
+    contexts: list[BrowserContext] = []
+
+    def make(**options: object) -> BrowserContext:
+        settings: dict[str, object] = {"base_url": live.url, "viewport": {"width": 1280, "height": 860}}
+        context = chromium.new_context(**(settings | options))  # type: ignore[arg-type]
+        context.set_default_timeout(20_000)
+        context.on("page", watch.follow)
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(open_context: OpenContext) -> Page:
+    """A page of a desktop browser."""
+    return open_context().new_page()
+
+
+@pytest.fixture
+def screenshot() -> Callable[[Page, str], None]:
+    """Keeps a picture of the whole page in tests/screenshots, for a person to look at."""
+
+    def take(page: Page, name: str) -> None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        page.wait_for_timeout(250)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+    return take

@@ -1,0 +1,398 @@
+"""The start page: photos in, answers out."""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.conftest import OpenContext, Watch
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+
+Screenshot = Callable[[Page, str], None]
+FINISH_MS = 60_000
+PHONE = {"width": 375, "height": 812}
+
+
+@pytest.fixture
+def photos(data_dir: Path) -> Path:
+    return data_dir / "photos"
+
+
+def choose(page: Page, files: list[Path]) -> None:
+    """Give files to the page as a person does: by its button and the browser's chooser."""
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose photos").click()
+    chooser.value.set_files(files)
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator("#rows .row").filter(has=page.locator(".row-name", has_text=name))
+
+
+def finished(page: Page, name: str) -> Locator:
+    found = row(page, name)
+    expect(found).to_have_attribute("data-state", "finished", timeout=FINISH_MS)
+    return found
+
+
+def variant(photo: Path, place: Path, name: str) -> Path:
+    """The same picture in other bytes, so that the service has not seen it yet."""
+    copy = place / name
+    copy.write_bytes(photo.read_bytes() + name.encode())
+    return copy
+
+
+def assert_no_sideways_scroll(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_chosen_photo_becomes_a_row_that_says_what_is_in_it(page: Page, photos: Path, screenshot: Screenshot) -> None:
+    page.goto("/")
+    screenshot(page, "index-empty-light")
+    choose(page, [photos / "dog.jpg"])
+    dog = finished(page, "dog.jpg")
+    expect(dog.locator(".labels")).to_contain_text("dog")
+    expect(dog.locator(".labels")).to_contain_text("bicycle")
+    expect(dog.locator(".labels")).to_contain_text("%")
+    expect(dog.locator(".row-text")).to_contain_text("in this picture")
+    expect(dog.locator("img")).to_have_attribute("src", re.compile(r"/results/.+/thumbnail\.jpg"))
+    page.wait_for_function("document.querySelector('.row img').naturalWidth > 0")
+    for name in ("View", "Drawn picture of", "JSON of"):
+        link = dog.get_by_role("link", name=re.compile(f"^{name}"))
+        answer = page.request.get(link.get_attribute("href") or "")
+        assert answer.ok, name
+    expect(page.locator("#overall-text")).to_have_text("1 photo done")
+    screenshot(page, "index-finished-light")
+
+
+def test_dropped_on_the_page(page: Page, photos: Path) -> None:
+    page.goto("/")
+    content = base64.b64encode((photos / "eagle.jpg").read_bytes()).decode()
+    transfer = page.evaluate_handle(
+        """(content) => {
+            const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
+            return transfer;
+        }""",
+        content,
+    )
+    page.dispatch_event("#dropzone", "dragenter", {"dataTransfer": transfer})
+    expect(page.locator("#drop-veil")).to_be_visible()
+    page.dispatch_event("#dropzone", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#drop-veil")).to_be_hidden()
+    expect(finished(page, "dropped.jpg").locator(".labels")).to_contain_text("bird")
+
+
+def test_pasted_picture(page: Page, photos: Path) -> None:
+    page.goto("/")
+    content = base64.b64encode((photos / "eagle.jpg").read_bytes()).decode()
+    page.evaluate(
+        """(content) => {
+            const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "pasted.jpg", { type: "image/jpeg" }));
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
+        }""",
+        content,
+    )
+    finished(page, "pasted.jpg")
+
+
+def test_a_folder_is_taken_without_what_is_no_photo(page: Page, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    (folder / "day 1").mkdir(parents=True)
+    variant(photos / "eagle.jpg", folder / "day 1", "eagle.jpg")
+    (folder / "notes.txt").write_text("no photo")
+    page.goto("/")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a folder").click()
+    chooser.value.set_files(folder)
+    finished(page, "holiday/day 1/eagle.jpg")
+    expect(page.locator("#rows .row")).to_have_count(1)
+    expect(page.locator("#toasts")).to_contain_text("1 file left out")
+
+
+def test_thirty_photos_at_once(page: Page, photos: Path, tmp_path: Path, screenshot: Screenshot) -> None:
+    sources = sorted(photos.glob("*.jpg"))[:10]
+    files = [variant(source, tmp_path, f"{index}-{source.name}") for index in range(3) for source in sources]
+    page.goto("/")
+    choose(page, files)
+    expect(page.locator("#rows .row")).to_have_count(30)
+    assert page.locator(".row-name").first.text_content() == files[0].name, "one batch keeps its order"
+    screenshot(page, "index-progress-light")
+    expect(page.locator('.row[data-state="finished"]')).to_have_count(30, timeout=3 * FINISH_MS)
+    expect(page.locator("#overall-text")).to_have_text("30 photos done")
+    expect(page.locator("#announce")).to_have_text("30 photos done")
+    expect(page).to_have_title("Dropsight")
+
+
+def test_a_file_that_is_no_picture_says_so(page: Page, watch: Watch, tmp_path: Path, screenshot: Screenshot) -> None:
+    watch.expected.append("415")
+    letter = tmp_path / "letter.jpg"
+    letter.write_text("Dear reader, this is no picture.")
+    page.goto("/")
+    with page.expect_response("**/upload") as answer:
+        choose(page, [letter])
+    assert answer.value.status == 415
+    failed = row(page, "letter.jpg")
+    expect(failed).to_have_attribute("data-state", "failed")
+    expect(failed.locator("code")).to_have_text("unsupported_type")
+    assert answer.value.json()["error"]["message"] in (failed.locator(".row-text").text_content() or "")
+    expect(failed.get_by_role("button", name="Try again")).to_have_count(0)
+    screenshot(page, "index-error-light")
+    failed.get_by_role("button", name=re.compile("Remove")).click()
+    expect(page.locator("#rows .row")).to_have_count(0)
+    expect(page.locator("#work")).to_be_hidden()
+
+
+def test_a_file_that_is_too_large_is_not_sent(page: Page, tmp_path: Path) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.url.endswith("/upload") else None)
+    page.goto("/")
+    limit = int(page.locator("body").get_attribute("data-max-upload-mb") or 0)
+    large = tmp_path / "large.jpg"
+    with large.open("wb") as file:
+        file.truncate(limit * 1024 * 1024 + 1)
+    choose(page, [large])
+    expect(row(page, "large.jpg")).to_contain_text("too_large")
+    expect(row(page, "large.jpg")).to_contain_text(f"at most {limit} MB")
+    assert sent == []
+
+
+def test_a_busy_server_is_tried_again_without_help(page: Page, watch: Watch, photos: Path, tmp_path: Path) -> None:
+    watch.expected.append("429")
+    answers = 0
+
+    def busy_at_first(route: Route) -> None:
+        nonlocal answers
+        answers += 1
+        if answers > 1:
+            route.continue_()
+            return
+        body = json.dumps({"error": {"code": "queue_full", "message": "The queue is full."}})
+        route.fulfill(status=429, headers={"Retry-After": "2"}, content_type="application/json", body=body)
+
+    page.route("**/upload", busy_at_first)
+    page.goto("/")
+    choose(page, [variant(photos / "eagle.jpg", tmp_path, "patient.jpg")])
+    expect(row(page, "patient.jpg")).to_have_attribute("data-state", "busy")
+    expect(row(page, "patient.jpg")).to_contain_text("trying again in")
+    finished(page, "patient.jpg")
+    assert answers == 2
+
+
+def test_without_event_streams_the_states_are_asked_for(page: Page, watch: Watch, photos: Path, tmp_path: Path) -> None:
+    watch.expected.append("/events")
+    page.route("**/events?*", lambda route: route.abort())
+    page.goto("/")
+    choose(page, [variant(photos / "eagle.jpg", tmp_path, "polled.jpg")])
+    finished(page, "polled.jpg")
+
+
+def test_five_hundred_files_are_one_stream_of_at_most_64(page: Page) -> None:
+    """Against answers made here: the page, not the worker, is what is looked at."""
+    streams: list[list[str]] = []
+    taken = 0
+
+    def take(route: Route) -> None:
+        nonlocal taken
+        taken += 1
+        route.fulfill(status=202, json={"id": f"job-{taken:04}", "state": "queued", "position": taken})
+
+    def stream(route: Route) -> None:
+        ids = parse_qs(urlsplit(route.request.url).query)["id"]
+        streams.append(ids)
+        result = {"text": "Nothing.", "counts": {}, "detections": []}
+        jobs = [{"id": job_id, "state": "finished", "links": {}, "result": result} for job_id in ids]
+        events = "".join(f"event: job\ndata: {json.dumps(job)}\n\n" for job in jobs)
+        route.fulfill(content_type="text/event-stream", body=events + "event: end\ndata: {}\n\n")
+
+    page.route("**/upload", take)
+    page.route("**/events?*", stream)
+    page.goto("/")
+    page.evaluate(
+        """() => {
+            const transfer = new DataTransfer();
+            for (let index = 0; index < 500; index++) {
+                transfer.items.add(new File([`${index}`], `${index}.jpg`, { type: "image/jpeg" }));
+            }
+            window.longest = 0;
+            let before = performance.now();
+            const tick = (now) => {
+                window.longest = Math.max(window.longest, now - before);
+                before = now;
+                requestAnimationFrame(tick);
+            };
+            requestAnimationFrame(tick);
+            const drop = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            document.body.dispatchEvent(new DragEvent("drop", drop));
+        }"""
+    )
+    expect(page.locator("#rows .row")).to_have_count(500)
+    expect(page.locator("#overall-text")).to_have_text("500 photos done", timeout=FINISH_MS)
+    assert max(map(len, streams)) <= 64
+    assert len({job_id for ids in streams for job_id in ids}) == 500
+    assert page.evaluate("window.longest") < 2000, "the page froze"
+
+
+def test_by_keyboard_alone(page: Page, photos: Path) -> None:
+    page.goto("/")
+    expect(page.locator("#model option").first).not_to_have_text("Loading…")
+    order = []
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        order.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", f"the focus cannot be seen on {order[-1]}"
+        if order[-1] == "score":
+            break
+    stops = ["skip", "pick-files", "pick-folder", "model", "score"]
+    assert [name for name in order if name in stops] == stops
+
+    before = page.locator("#score-value").text_content()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#score-value").text_content() != before
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label(re.compile("Overlap allowed"))).to_be_visible()
+    expect(page.get_by_label("At most this many objects")).to_be_visible()
+    page.locator("#options-reset").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#score-value")).to_have_text(before or "")
+
+    page.locator("#pick-files").focus()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(photos / "eagle.jpg")
+    link = finished(page, "eagle.jpg").locator(".row-name a")
+    link.focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/view/"))
+
+
+def test_options_are_sent_with_the_file(page: Page, photos: Path, tmp_path: Path) -> None:
+    page.goto("/")
+    expect(page.locator("#model option").first).not_to_have_text("Loading…")
+    page.locator("#score").fill("0.9")
+    expect(page.locator("#score-value")).to_have_text("90 %")
+    with page.expect_response("**/upload") as answer:
+        choose(page, [variant(photos / "dog.jpg", tmp_path, "sure.jpg")])
+    finished(page, "sure.jpg")
+    job = page.request.get(answer.value.json()["status_url"]).json()
+    assert job["options"]["score"] == 0.9
+    assert all(found["score"] >= 0.9 for found in job["result"]["detections"])
+
+
+def test_delete_can_be_undone_and_else_is_done(page: Page, watch: Watch, photos: Path, tmp_path: Path) -> None:
+    watch.expected.append("404")
+    page.goto("/")
+    with page.expect_response("**/upload") as answer:
+        choose(page, [variant(photos / "eagle.jpg", tmp_path, "going.jpg")])
+    status_url = answer.value.json()["status_url"]
+    going = finished(page, "going.jpg")
+    going.get_by_role("button", name=re.compile("^Delete")).click()
+    expect(going).to_be_hidden()
+    page.get_by_role("button", name="Undo").click()
+    expect(going).to_be_visible()
+    assert page.request.get(status_url).ok
+    going.get_by_role("button", name=re.compile("^Delete")).click()
+    with page.expect_response(lambda response: response.request.method == "DELETE"):
+        page.mouse.move(5, 5)
+    assert page.request.get(status_url).status == 404
+
+
+def test_a_file_name_is_text(page: Page, photos: Path, tmp_path: Path) -> None:
+    name = "<img src=x onerror=document.title='gotcha'>.jpg"
+    page.goto("/")
+    choose(page, [variant(photos / "eagle.jpg", tmp_path, name)])
+    link = finished(page, name).locator(".row-name a")
+    expect(link).to_have_text(name)
+    link.click()
+    expect(page.locator("#file-name")).to_have_text(name)
+    assert "gotcha" not in (page.title() or "").replace(name, "")
+
+
+def test_banners_say_what_is_missing(page: Page, watch: Watch) -> None:
+    watch.expected.append("503")
+    models = page.request.get("/models").json()
+    for model in models["models"]:
+        model.update(installed=False, install=f"make weights MODEL={model['name']}")
+    page.route("**/models", lambda route: route.fulfill(json=models))
+    checks = {"redis": {"ok": True, "message": ""}, "worker": {"ok": False, "message": "none"}}
+    page.route("**/readyz", lambda route: route.fulfill(status=503, json={"ready": False, "checks": checks}))
+    page.goto("/")
+    expect(page.locator("#banner-model")).to_contain_text(f"make weights MODEL={models['default']}")
+    expect(page.locator("#banner-ready")).to_contain_text("No worker is running")
+    assert page.locator("#model option:not([disabled])").count() == 0
+
+
+def test_the_theme_is_remembered(page: Page) -> None:
+    page.goto("/")
+    toggle = page.locator("#theme-toggle")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    toggle.click()
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-label", "Colours: dark")
+    dark = page.evaluate(background)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(background) == dark
+    toggle.click()
+    assert page.evaluate(background) == light
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone(open_context: OpenContext, photos: Path, screenshot: Screenshot, scheme: str) -> None:
+    page = open_context(viewport=PHONE, color_scheme=scheme, has_touch=True, is_mobile=True).new_page()
+    page.goto("/")
+    expect(page.locator("#model option").first).not_to_have_text("Loading…")
+    page.locator(".advanced summary").click()
+    assert_no_sideways_scroll(page)
+    choose(page, [photos / "dog.jpg", photos / "street.jpg", photos / "eagle.jpg"])
+    for name in ("dog.jpg", "street.jpg", "eagle.jpg"):
+        finished(page, name).scroll_into_view_if_needed()
+    assert_no_sideways_scroll(page)
+    screenshot(page, f"index-phone-{scheme}")
+
+
+def test_in_the_dark(open_context: OpenContext, photos: Path, screenshot: Screenshot) -> None:
+    page = open_context(color_scheme="dark").new_page()
+    page.goto("/")
+    screenshot(page, "index-empty-dark")
+    choose(page, [photos / "dog.jpg", photos / "street.jpg"])
+    finished(page, "dog.jpg")
+    finished(page, "street.jpg")
+    screenshot(page, "index-finished-dark")
+
+
+def test_everything_has_a_name(page: Page, photos: Path) -> None:
+    page.goto("/")
+    choose(page, [photos / "dog.jpg"])
+    finished(page, "dog.jpg")
+    assert_accessible(page)
+
+
+def assert_accessible(page: Page) -> None:
+    """What can be checked by rule: names of controls, texts of images, one first heading, no id twice."""
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("input, select, textarea, button, a[href]")].filter((element) => {
+            if (element.hidden || element.closest("[aria-hidden=true], template")) return false;
+            const labels = [...(element.labels ?? [])].map((label) => label.textContent).join("");
+            return !(element.getAttribute("aria-label") || labels.trim() || element.textContent.trim());
+        }).map((element) => element.outerHTML)"""
+    )
+    assert nameless == []
+    assert page.evaluate("[...document.images].filter((image) => !image.hasAttribute('alt')).length") == 0
+    assert page.locator("h1").count() == 1
+    assert page.evaluate("document.documentElement.lang") == "en"
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((element) => element.id)")
+    assert sorted(set(ids)) == sorted(ids)
+    assert page.locator("script:not([src]):not([type='application/json'])").count() == 0

@@ -1,0 +1,102 @@
+"""Fixtures of the storage suite: the same store in a folder, on moto, and on a server that checks signatures."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from shared.settings import Settings
+from shared.storage import Storage, open_storage
+from tests.s3_server import SwiftServer
+
+
+@dataclass
+class Place:
+    """Somewhere to keep files: opens stores in it, with settings of their own."""
+
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    root: Path = Path()
+
+    def open(self, **settings: object) -> Storage:
+        return open_storage(Settings(**{**self.settings, **settings}))
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def swift_server() -> Iterator[SwiftServer]:
+    with SwiftServer() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine's own: no profile, no role, no region."""
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "STORAGE_URL", "S3_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", SwiftServer.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing-secret")
+
+
+def make_place(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if kind == "folder":
+        root = tmp_path / "store of files"
+        return Place(kind, {"storage_url": root.as_uri()}, root)
+    url = request.getfixturevalue("moto_server") if kind == "moto" else request.getfixturevalue("swift_server").url
+    bucket = f"bucket-{secrets.token_hex(6)}"
+    return Place(kind, {"storage_url": f"s3://{bucket}/a/prefix", "s3_endpoint_url": url})
+
+
+@pytest.fixture(params=["folder", "moto", "swift"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return make_place(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["moto", "swift"])
+def s3_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return make_place(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def swift_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return make_place("swift", request, tmp_path)
+
+
+@pytest.fixture
+def folder_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return make_place("folder", request, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def opened() -> dict[str, Storage]:
+    """S3 stores that the tests share, each with an empty bucket: a client takes boto3 a third of a second."""
+    return {}
+
+
+@pytest.fixture
+def store(place: Place, opened: dict[str, Storage]) -> Iterator[Storage]:
+    """An empty store that is ready."""
+    if place.kind == "folder" or place.kind not in opened:
+        opened[place.kind] = place.open()
+        opened[place.kind].prepare()
+    storage = opened[place.kind]
+    yield storage
+    for stat in storage.list(""):
+        storage.delete(stat.key)
+    storage.sweep_temporary(timedelta(0))

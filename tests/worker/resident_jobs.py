@@ -1,0 +1,127 @@
+"""Job functions for the tests of the resident worker, and the process that runs them."""
+
+import ctypes
+import itertools
+import os
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from shared.errors import BadInputError, TransientError
+from shared.queue import connect
+from shared.settings import Settings
+from worker.resident import ResidentWorker
+
+_settings: Settings | None = None
+
+
+def set_up(settings: Settings) -> dict[str, Any]:
+    global _settings
+    _settings = settings
+    redis = connect(settings.redis_url, patient=True)
+    redis.rpush("test:set_up", os.getpid())
+    if int(redis.get("test:die_loading") or 0) > 0:
+        redis.decr("test:die_loading")
+        os._exit(3)
+    return {"engine": "test"}
+
+
+def _note(event: str, request: dict[str, Any]) -> int:
+    """Note an event; the number of times that it happened to this job."""
+    assert _settings is not None
+    redis = connect(_settings.redis_url, patient=True)
+    redis.rpush("test:events", f"{event} {request['id']} {os.getpid()}")
+    return int(redis.incr(f"test:{event}:{request['id']}"))
+
+
+def quick(request: dict[str, Any]) -> None:
+    _note("ran", request)
+
+
+def slow(request: dict[str, Any]) -> None:
+    """As many seconds as the file's name says, in small steps of Python."""
+    _note("started", request)
+    end = time.monotonic() + float(request["input"]["filename"])
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    _note("ran", request)
+
+
+def hang_without_gil(request: dict[str, Any]) -> None:
+    """A dead lock in native code: signals reach the process but no handler of Python runs."""
+    _note("started", request)
+    libc = ctypes.CDLL(None)
+    mutex = ctypes.create_string_buffer(64)
+    libc.pthread_mutex_init(mutex, None)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+
+
+def hang_with_gil(request: dict[str, Any]) -> None:
+    """An endless loop in native code that never lets go of the interpreter."""
+    _note("started", request)
+    deque(itertools.repeat(0), maxlen=0)
+
+
+def crash(request: dict[str, Any]) -> None:
+    _note("started", request)
+    os.abort()
+
+
+def crash_once(request: dict[str, Any]) -> None:
+    if _note("started", request) == 1:
+        os.abort()
+    _note("ran", request)
+
+
+def bad_input(request: dict[str, Any]) -> None:
+    _note("started", request)
+    raise BadInputError("bad_image", "This is no picture.")
+
+
+def storage_away_twice(request: dict[str, Any]) -> None:
+    if _note("started", request) <= 2:
+        raise TransientError("storage_down", "Storage is away.")
+    _note("ran", request)
+
+
+def broken(request: dict[str, Any]) -> None:
+    _note("started", request)
+    raise RuntimeError("a secret path: /etc/passwd")
+
+
+def out_of_memory(request: dict[str, Any]) -> None:
+    _note("started", request)
+    raise MemoryError
+
+
+NAMES = [
+    "quick",
+    "slow",
+    "hang_without_gil",
+    "hang_with_gil",
+    "crash",
+    "crash_once",
+    "bad_input",
+    "storage_away_twice",
+    "broken",
+    "out_of_memory",
+]
+ALLOWED = frozenset(f"{__name__ if __name__ != '__main__' else 'tests.worker.resident_jobs'}.{name}" for name in NAMES)
+
+
+def main() -> None:
+    settings = Settings()
+    worker = ResidentWorker(
+        connect(settings.redis_url, patient=True),
+        settings,
+        f"test-{os.getpid()}",
+        setup="tests.worker.resident_jobs.set_up",
+        allowed=ALLOWED,
+    )
+    worker.work(logging_level="WARNING")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,429 @@
+"""The resident worker, with real processes on a real Redis."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import redis
+from rq import Queue, Retry
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, new_job_id
+from shared.queue import CancelOutcome, Fleet, JobQueue, JobRecord, keys
+from shared.settings import ROOT, Settings
+
+LEASE = 3
+TIMEOUT = 2
+GRACE = 5
+RETRIES = 2
+
+pytestmark = pytest.mark.stack
+
+
+class Bench:
+    """A queue, and workers as processes."""
+
+    def __init__(self, connection: redis.Redis, settings: Settings, logs: Path) -> None:
+        self.redis = connection
+        self.settings = settings
+        self.jobs = JobQueue(connection, settings)
+        self.queue = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._logs = logs
+
+    def worker(self, **environment: str) -> "subprocess.Popen[bytes]":
+        with (self._logs / f"worker-{len(self.workers)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.worker.resident_jobs"],
+                cwd=ROOT,
+                env=os.environ
+                | {
+                    "REDIS_URL": self.settings.redis_url,
+                    "WEIGHTS_DIR": str(self.settings.weights_dir),
+                    "LEASE": str(LEASE),
+                    **environment,
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.workers.append(process)
+        name = f"test-{process.pid}"
+        wait_for(lambda: any(worker.name == name and worker.ready for worker in Fleet(self.redis).workers()))
+        return process
+
+    def submit(self, function: str, filename: str = "x", timeout: int = TIMEOUT) -> str:
+        request = JobRequest(
+            id=new_job_id(),
+            input=InputFile(key="inputs/x", filename=filename, content_type="image/jpeg", bytes=1, sha256="0" * 64),
+            model="m",
+            options=DetectOptions(),
+            cache_key="0" * 64,
+            created_at=datetime.now(UTC),
+        )
+        job = self.queue.create_job(
+            function if "." in function else f"tests.worker.resident_jobs.{function}",
+            kwargs={"request": request.model_dump(mode="json")},
+            job_id=request.id,
+            timeout=timeout,
+            result_ttl=60,
+            failure_ttl=60,
+            retry=Retry(max=RETRIES),
+        )
+        self.queue.enqueue_job(job)
+        return request.id
+
+    def get(self, job_id: str) -> JobRecord:
+        record = self.jobs.get(job_id)
+        assert record is not None
+        return record
+
+    def ended(self, job_id: str, seconds: float = 20) -> JobRecord:
+        wait_for(lambda: self.get(job_id).state.is_final, seconds)
+        return self.get(job_id)
+
+    def count(self, event: str, job_id: str) -> int:
+        return int(self.redis.get(f"test:{event}:{job_id}") or 0)
+
+    def started(self, job_id: str, times: int = 1) -> None:
+        wait_for(lambda: self.count("started", job_id) >= times)
+
+    def horses(self) -> list[int]:
+        """The process ids of all horses that were ever started."""
+        return [int(pid) for pid in self.redis.lrange("test:set_up", 0, -1)]
+
+    def nothing_left(self) -> None:
+        """No job is stuck between queues or in the registry of running jobs."""
+        assert self.redis.llen(self.queue.key) == 0
+        assert self.redis.llen(self.queue.intermediate_queue_key) == 0
+        assert self.redis.zcard(self.queue.started_job_registry.key) == 0
+        # a last heartbeat may come after the end; what it writes expires with the lease
+        wait_for(lambda: list(self.redis.scan_iter("rq:execution:*")) == [], LEASE + 2)
+
+    def end(self) -> None:
+        for process in self.workers:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def bench(connection: redis.Redis, redis_url: str, tmp_path: Path) -> Iterator[Bench]:
+    (tmp_path / "weights").mkdir()
+    settings = Settings(redis_url=redis_url, data_dir=tmp_path / "data", weights_dir=tmp_path / "weights")
+    bench = Bench(connection, settings, tmp_path)
+    yield bench
+    bench.end()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def test_the_model_stays_in_memory(bench: Bench) -> None:
+    bench.worker()
+    for _ in range(3):
+        assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert len(bench.horses()) == 1
+    ran_in = {event.split()[2] for event in bench.redis.lrange("test:events", 0, -1)}
+    assert ran_in == {str(bench.horses()[0]).encode()}
+    bench.nothing_left()
+
+
+def test_a_job_longer_than_the_lease_runs_once(bench: Bench) -> None:
+    bench.worker()
+    bench.worker()
+    job_id = bench.submit("slow", filename=str(2 * LEASE), timeout=60)
+    assert bench.ended(job_id).state is JobState.FINISHED
+    assert bench.count("started", job_id) == 1
+    bench.nothing_left()
+
+
+def test_bad_input_fails_at_once_and_the_horse_lives(bench: Bench) -> None:
+    bench.worker()
+    record = bench.ended(bench.submit("bad_input"))
+    assert record.state is JobState.FAILED
+    assert record.error is not None
+    assert (record.error.code, record.error.message) == ("bad_image", "This is no picture.")
+    assert bench.count("started", record.request.id) == 1
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert len(bench.horses()) == 1
+    bench.nothing_left()
+
+
+@pytest.mark.parametrize(("function", "code"), [("broken", "internal"), ("out_of_memory", "out_of_memory")])
+def test_faults_of_ours_are_retried_then_told_in_public_words(bench: Bench, function: str, code: str) -> None:
+    bench.worker()
+    record = bench.ended(bench.submit(function))
+    assert record.state is JobState.FAILED
+    assert record.error is not None
+    assert record.error.code == code
+    assert "passwd" not in record.error.message
+    assert bench.count("started", record.request.id) == 1 + RETRIES
+    assert record.attempts == RETRIES
+    assert len(bench.horses()) == 1
+    bench.nothing_left()
+
+
+def test_a_part_that_is_away_costs_no_attempt(bench: Bench) -> None:
+    bench.worker()
+    record = bench.ended(bench.submit("storage_away_twice"))
+    assert record.state is JobState.FINISHED
+    assert record.attempts == 0
+    assert bench.count("started", record.request.id) == 3
+    job = Job.fetch(record.request.id, connection=bench.redis, serializer=JSONSerializer)
+    assert job.retries_left == RETRIES
+    bench.nothing_left()
+
+
+def test_a_crash_is_survived(bench: Bench) -> None:
+    bench.worker()
+    record = bench.ended(bench.submit("crash_once"))
+    assert record.state is JobState.FINISHED
+    assert record.attempts == 1
+    assert len(bench.horses()) == 2
+    bench.nothing_left()
+
+
+def test_poison_is_tried_three_times_and_the_queue_moves_on(bench: Bench) -> None:
+    bench.worker()
+    poison, after = bench.submit("crash"), bench.submit("quick")
+    record = bench.ended(poison)
+    assert record.state is JobState.FAILED
+    assert record.error is not None
+    assert record.error.code == "crashed"
+    assert bench.count("started", poison) == 1 + RETRIES
+    assert bench.ended(after).state is JobState.FINISHED
+    bench.nothing_left()
+
+
+def test_a_slow_job_is_ended_at_its_limit_and_the_horse_lives(bench: Bench) -> None:
+    bench.worker()
+    begin = time.monotonic()
+    record = bench.ended(bench.submit("slow", filename="60", timeout=1))
+    assert time.monotonic() - begin < 10
+    assert record.state is JobState.FAILED
+    assert record.error is not None
+    assert record.error.code == "timeout"
+    assert len(bench.horses()) == 1
+    bench.nothing_left()
+
+
+@pytest.mark.parametrize("function", ["hang_with_gil", "hang_without_gil"])
+def test_a_native_hang_is_ended(bench: Bench, function: str) -> None:
+    bench.worker()
+    job_id = bench.submit(function, timeout=1)
+    bench.started(job_id)
+    begin = time.monotonic()
+    bench.started(job_id, times=2)
+    assert time.monotonic() - begin < 1 + GRACE + 5
+    assert len(bench.horses()) == 2
+    assert not alive(bench.horses()[0])
+    bench.jobs.cancel(job_id)
+    assert bench.ended(job_id).state is JobState.CANCELED
+
+
+def test_stopping_a_job_keeps_the_model_warm(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("slow", filename="60", timeout=60)
+    bench.started(job_id)
+    begin = time.monotonic()
+    assert bench.jobs.cancel(job_id) is CancelOutcome.STOPPING
+    assert bench.ended(job_id).state is JobState.CANCELED
+    assert time.monotonic() - begin < 1
+    assert bench.jobs.cancel(job_id) is CancelOutcome.CANCELED
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert bench.count("ran", job_id) == 0
+    assert len(bench.horses()) == 1
+    bench.nothing_left()
+
+
+def test_stopping_a_hung_job_ends_its_process(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("hang_without_gil", timeout=60)
+    bench.started(job_id)
+    begin = time.monotonic()
+    bench.jobs.cancel(job_id)
+    assert bench.ended(job_id).state is JobState.CANCELED
+    assert time.monotonic() - begin < 3
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert len(bench.horses()) == 2
+    bench.nothing_left()
+
+
+def test_a_waiting_job_is_canceled_at_once(bench: Bench) -> None:
+    job_id = bench.submit("quick")
+    assert bench.jobs.cancel(job_id) is CancelOutcome.CANCELED
+    assert bench.get(job_id).state is JobState.CANCELED
+    bench.worker()
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert bench.count("ran", job_id) == 0
+
+
+def test_a_cancel_between_dequeue_and_start_holds(bench: Bench) -> None:
+    """RQ issue 2160: the status alone says "queued" again once the worker has the job."""
+    job_id = bench.submit("quick")
+    bench.redis.hset(Job.key_for(job_id), keys.CANCEL, 1)
+    bench.worker()
+    assert bench.ended(job_id).state is JobState.CANCELED
+    assert bench.count("ran", job_id) == 0
+    bench.nothing_left()
+
+
+def test_a_deleted_job_does_not_come_back(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("slow", filename="60", timeout=60)
+    bench.started(job_id)
+    assert bench.jobs.forget(job_id)
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert bench.jobs.get(job_id) is None
+    assert bench.redis.exists(Job.key_for(job_id)) == 0
+    bench.nothing_left()
+
+
+def test_a_killed_horse_is_brought_back_and_the_job_runs_again(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("slow", filename="1", timeout=60)
+    bench.started(job_id)
+    os.kill(bench.horses()[0], signal.SIGKILL)
+    assert bench.ended(job_id).state is JobState.FINISHED
+    assert bench.count("ran", job_id) == 1
+    assert len(bench.horses()) == 2
+    bench.nothing_left()
+
+
+def test_a_horse_that_dies_idle_is_brought_back(bench: Bench) -> None:
+    bench.worker()
+    os.kill(bench.horses()[0], signal.SIGKILL)
+    wait_for(lambda: len(bench.horses()) == 2)
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+
+
+def test_a_horse_that_dies_while_loading_is_tried_again(bench: Bench) -> None:
+    bench.redis.set("test:die_loading", 2)
+    bench.worker()
+    assert len(bench.horses()) == 3
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+
+
+def test_a_killed_worker_takes_its_horse_along_and_another_does_the_job(bench: Bench) -> None:
+    first = bench.worker()
+    job_id = bench.submit("slow", filename="2", timeout=60)
+    bench.started(job_id)
+    bench.worker()
+    first.kill()
+    first.wait()
+    begin = time.monotonic()
+    wait_for(lambda: not alive(bench.horses()[0]), 2)
+    bench.started(job_id, times=2)
+    assert time.monotonic() - begin < LEASE + 20
+    assert bench.ended(job_id).state is JobState.FINISHED
+    assert bench.count("ran", job_id) == 1
+    bench.nothing_left()
+
+
+def test_a_job_left_between_dequeue_and_start_is_put_back(bench: Bench) -> None:
+    job_id = bench.submit("quick")
+    bench.redis.lmove(bench.queue.key, bench.queue.intermediate_queue_key, "LEFT", "RIGHT")
+    bench.worker()
+    assert bench.ended(job_id, seconds=3 * LEASE + 5).state is JobState.FINISHED
+    assert bench.get(job_id).attempts == 0
+    bench.nothing_left()
+
+
+def test_a_worker_that_lost_its_lease_says_nothing(bench: Bench) -> None:
+    """SIGSTOP for longer than the lease, then SIGCONT: the job is run by another, and ends once."""
+    first = bench.worker()
+    job_id = bench.submit("slow", filename="1", timeout=60)
+    bench.started(job_id)
+    horse = bench.horses()[0]
+    for pid in (first.pid, horse):
+        os.kill(pid, signal.SIGSTOP)
+    bench.worker()
+    record = bench.ended(job_id, seconds=4 * LEASE + 10)
+    assert record.state is JobState.FINISHED
+    for pid in (first.pid, horse):
+        os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: bench.count("ran", job_id) == 2)
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    again = bench.get(job_id)
+    assert (again.state, again.finished_at) == (JobState.FINISHED, record.finished_at)
+    bench.nothing_left()
+
+
+def test_sigterm_lets_the_job_end_and_takes_no_other(bench: Bench) -> None:
+    worker = bench.worker()
+    job_id, next_id = bench.submit("slow", filename="1", timeout=60), bench.submit("quick")
+    bench.started(job_id)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    assert bench.get(job_id).state is JobState.FINISHED
+    assert bench.get(next_id).state is JobState.QUEUED
+    assert Fleet(bench.redis).workers() == []
+    assert not alive(bench.horses()[0])
+
+
+def test_a_job_longer_than_the_drain_time_goes_back_to_the_front(bench: Bench) -> None:
+    worker = bench.worker(DRAIN_TIMEOUT="1")
+    job_id, next_id = bench.submit("slow", filename="3", timeout=60), bench.submit("quick")
+    bench.started(job_id)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    assert [value.decode() for value in bench.redis.lrange(bench.queue.key, 0, -1)] == [job_id, next_id]
+    job = Job.fetch(job_id, connection=bench.redis, serializer=JSONSerializer)
+    assert job.retries_left == RETRIES
+    bench.worker()
+    assert bench.ended(job_id).state is JobState.FINISHED
+    assert bench.get(job_id).attempts == 0
+    bench.nothing_left()
+
+
+def test_sigterm_over_and_over_loses_nothing(bench: Bench) -> None:
+    jobs = [bench.submit("slow", filename="0.05", timeout=60) for _ in range(40)]
+    for _ in range(4):
+        worker = bench.worker()
+        time.sleep(0.3)
+        worker.terminate()
+        assert worker.wait(10) == 0
+    bench.worker()
+    for job_id in jobs:
+        record = bench.ended(job_id)
+        assert record.state is JobState.FINISHED
+        assert (bench.count("ran", job_id), record.attempts) == (1, 0)
+    bench.nothing_left()
+
+
+def test_only_allowed_functions_run(bench: Bench, tmp_path: Path) -> None:
+    bench.worker()
+    record = bench.ended(bench.submit("os.system"))
+    assert record.state is JobState.FAILED
+    assert record.error is not None
+    assert record.error.code == "internal"
+    assert bench.count("started", record.request.id) == 0
+    assert record.attempts == 0
+
+
+def test_the_parent_imports_no_engine() -> None:
+    code = (
+        "import sys, worker.resident; "
+        "heavy = {'cv2', 'openvino', 'keras', 'tensorflow', 'numpy', 'PIL'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
