@@ -16,7 +16,6 @@ IMAGE_ENDINGS: Final[dict[str, str]] = {
     "image/avif": ".avif",
     "image/heic": ".heic",
     "image/x-portable-anymap": ".pnm",
-    "image/x-icon": ".ico",
 }
 
 #: those that every present browser can show as they are

@@ -25,6 +25,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         MAX_CONTENT_LENGTH=settings.max_files * (settings.max_upload_bytes + FORM_FIELDS_BYTES),
         MAX_FORM_MEMORY_SIZE=FORM_FIELDS_BYTES,
         MAX_FORM_PARTS=settings.max_files + 32,
+        TAGS=["Jobs", "Results", "Models", "Operations"],
         SPEC_FORMAT="json",
         DESCRIPTION="Drop photos, see what is in them. Upload to `/upload`, then look at `status_url`.",
     )

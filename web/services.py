@@ -35,6 +35,10 @@ class Services:
             storage=open_storage(settings),
         )
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.queue.redis.close()
+
     @property
     def catalog(self) -> Catalog:
         """The catalogue as it is now: a person may add a model while the service runs."""

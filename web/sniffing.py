@@ -20,8 +20,6 @@ _NAMES: Final = {
     "image/x-portable-bitmap": "image/x-portable-anymap",
     "image/x-portable-graymap": "image/x-portable-anymap",
     "image/x-portable-pixmap": "image/x-portable-anymap",
-    "image/x-icon": "image/x-icon",
-    "image/vnd.microsoft.icon": "image/x-icon",
 }
 
 #: bytes that are enough to tell

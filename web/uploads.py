@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 from apiflask import APIBlueprint
 from apiflask.fields import UploadFile
 from flask import Response, jsonify, request, url_for
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from werkzeug.datastructures import FileStorage
 
 from shared.catalog import ModelEntry
@@ -26,6 +26,11 @@ class UploadForm(DetectOptions):
 
     file: Annotated[list[UploadFile], Field(description="one image or many")] = Field(default_factory=list)
     model: str = Field("", description="name of a model, see `GET /models`; empty: the default")
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _no_file(cls, value: object) -> object:
+        return value if isinstance(value, list) else []  # a missing part, or a text field of that name
 
 
 class Accepted(BaseModel):

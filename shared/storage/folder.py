@@ -7,6 +7,7 @@ plant one below the root leads us out of it.
 import errno
 import logging
 import os
+import random
 import secrets
 import stat as stat_module
 import time
@@ -42,6 +43,8 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 _TEMPORARY: Final = ".tmp"
 
 _CLOSED: Final = -1
+
+_ATTEMPTS: Final = 30  # at moving a file into a folder that others keep removing
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
@@ -263,7 +266,7 @@ class _FolderWriter(Writer):
         with _public_errors("write"):
             os.fsync(self._file)
             self._close()
-            for attempt in range(10):
+            for attempt in range(_ATTEMPTS):
                 try:
                     with self._folder(_TEMPORARY) as temporary, self._folder(parent, make=True) as folder:
                         os.replace(self._name, name, src_dir_fd=temporary, dst_dir_fd=folder)
@@ -271,8 +274,9 @@ class _FolderWriter(Writer):
                     return
                 except FileNotFoundError:
                     # somebody has just removed the last other object of the folder, and the folder with it
-                    if attempt == 9:
+                    if attempt == _ATTEMPTS - 1:
                         raise
+                    time.sleep(random.uniform(0, 0.001 * attempt))  # noqa: S311 - no secret
 
     def _abort(self) -> None:
         with suppress(OSError):

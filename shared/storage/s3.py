@@ -25,6 +25,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own, and no OSError
     HTTPClientError,
     IncompleteReadError,
     ResponseStreamingError,
@@ -104,6 +105,7 @@ def _public_errors() -> Iterator[None]:
         log.error("S3 %s: %s (%s): check the bucket, the region and the credentials", what, code, status)
         raise PublicError("storage_down", "The storage is not set up correctly.") from error
     except (
+        ConnectionError,
         HTTPClientError,
         IncompleteReadError,
         ResponseStreamingError,

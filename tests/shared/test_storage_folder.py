@@ -7,7 +7,6 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import ClassVar, Self
 
 import boto3
 import pytest
@@ -79,7 +80,7 @@ class TestLinks:
             link.partition("?")[0],
         ):
             assert tampered != link
-            assert fetch(tampered)[0] == HTTPStatus.FORBIDDEN, tampered
+            assert fetch(tampered)[0] in (HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST), tampered
 
     def test_expired(self, swift_place: Place) -> None:
         store = swift_place.open(s3_presigned_links=True, s3_presign_ttl=1)
@@ -117,11 +118,11 @@ class TestBuckets:
     def test_thousands_of_objects(self, moto_server: str) -> None:
         store = open_storage(Settings(storage_url="s3://thousands/p", s3_endpoint_url=moto_server))
         store.prepare()
-        keys = [f"results/{number:04}/a.json" for number in range(2_005)]
+        keys = [f"results/{number:04}/a.json" for number in range(1_005)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: store.put(key, b"{}"), [*keys, "resultsother/a.json"]))
         assert [stat.key for stat in store.list("results/")] == keys
-        assert store.delete_prefix("results/") == 2_005
+        assert store.delete_prefix("results/") == 1_005
         assert [stat.key for stat in store.list("")] == ["resultsother/a.json"]
 
     def test_bucket_that_is_not_there(self, s3_place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -139,8 +140,7 @@ class TestBuckets:
             assert "NoSuchBucket" in caplog.text
 
     @pytest.mark.parametrize(
-        ("key_id", "secret", "code"),
-        [(SwiftServer.access_key, "wrong-secret", "SignatureDoesNotMatch"), ("nobody", "x", "InvalidAccessKeyId")],
+        ("key_id", "secret"), [(SwiftServer.access_key, "wrong-secret"), ("nobody", "testing-secret")]
     )
     def test_wrong_credentials(
         self,
@@ -149,7 +149,6 @@ class TestBuckets:
         caplog: pytest.LogCaptureFixture,
         key_id: str,
         secret: str,
-        code: str,
     ) -> None:
         swift_place.open().prepare()
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key_id)
@@ -165,9 +164,9 @@ class TestBuckets:
             assert caught.value.code == "storage_down"
             assert not isinstance(caught.value, TransientError)
             own = [record.getMessage() for record in caplog.records if record.name.startswith("shared")]
-            assert any(code in line for line in own)
+            assert any("SignatureDoesNotMatch" in line for line in own)
             shown = "".join([*own, str(caught.value)])
-            assert secret not in shown or secret == "x"
+            assert secret not in shown
             assert swift_place.settings["s3_endpoint_url"] not in str(caught.value)
 
     def test_no_credentials(self, swift_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +229,7 @@ class Scripted(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def __enter__(self) -> "Scripted":
+    def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -280,6 +279,12 @@ def every_call(store: Storage) -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 class TestFaults:
+    @pytest.fixture
+    def _no_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """boto3 tries again at once."""
+        monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
+
+    @pytest.mark.usefixtures("_no_pauses")
     @pytest.mark.parametrize(
         ("status", "code", "public", "transient"),
         [
@@ -311,6 +316,7 @@ class TestFaults:
                 if name != "stat":
                     assert code in caplog.text or (status >= 500 and name in ("check", "prepare")), name
 
+    @pytest.mark.usefixtures("_no_pauses")
     def test_transient_ones_are_tried_again(self) -> None:
         with Scripted(503, "SlowDown") as server:
             with pytest.raises(TransientError):

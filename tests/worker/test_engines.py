@@ -68,7 +68,7 @@ def test_outputs_outlive_the_next_run(tmp_path: Path) -> None:
     check(first)
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "no weights", "empty folder", "another model"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "no weights", "cut weights", "empty folder", "another model"])
 def test_a_broken_cache_is_made_anew(tmp_path: Path, damage: str) -> None:
     kitchen = Kitchen()
     open_openvino(kitchen.recipe(), tmp_path, "f32", 1)
@@ -81,6 +81,8 @@ def test_a_broken_cache_is_made_anew(tmp_path: Path, damage: str) -> None:
             model.write_bytes(b"\0garbage")
         case "no weights":
             (folder / "model.bin").unlink()
+        case "cut weights":
+            (folder / "model.bin").write_bytes((folder / "model.bin").read_bytes()[:1])
         case "empty folder":
             for path in folder.iterdir():
                 path.unlink()

@@ -17,6 +17,7 @@ from rq.serializers import JSONSerializer
 
 from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, new_job_id
 from shared.queue import CancelOutcome, Fleet, JobQueue, JobRecord, keys
+from shared.queue.connection import text
 from shared.settings import ROOT, Settings
 
 LEASE = 3
@@ -385,7 +386,7 @@ def test_a_job_longer_than_the_drain_time_goes_back_to_the_front(bench: Bench) -
     bench.started(job_id)
     worker.terminate()
     assert worker.wait(10) == 0
-    assert [value.decode() for value in bench.redis.lrange(bench.queue.key, 0, -1)] == [job_id, next_id]
+    assert [text(value) for value in bench.redis.lrange(bench.queue.key, 0, -1)] == [job_id, next_id]
     job = Job.fetch(job_id, connection=bench.redis, serializer=JSONSerializer)
     assert job.retries_left == RETRIES
     bench.worker()

@@ -1,0 +1,105 @@
+import subprocess
+import sys
+
+import pytest
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+
+from shared.settings import ROOT
+from tests.web.conftest import PlayedWorker, Upload, announce, picture
+from web.services import Services
+
+
+def test_ready_needs_a_worker_with_the_default_model(client: FlaskClient, services: Services) -> None:
+    def state() -> tuple[int, str]:
+        answer = client.get("/readyz")
+        return answer.status_code, answer.get_json()["checks"]["worker"]["message"]
+
+    assert state() == (503, "No worker is alive.")
+    announce(services, ready=False)
+    assert state()[0] == 503
+    announce(services, "large")
+    status, message = state()
+    assert status == 503
+    assert "make weights MODEL=small" in message
+    announce(services, "small")
+    assert state() == (200, "")
+    assert client.get("/healthz").status_code == 200
+
+
+def test_a_worker_that_is_silent_is_gone(client: FlaskClient, services: Services) -> None:
+    announce(services, "small")
+    services.queue.redis.delete("dropsight:worker:w")
+    assert services.fleet.workers() == []
+    assert services.queue.redis.smembers("dropsight:workers") == set()
+
+
+def test_models(client: FlaskClient, services: Services) -> None:
+    announce(services, "small")
+    body = client.get("/models").get_json()
+    assert body["default"] == "small"
+    small, large = body["models"]
+    assert (small["name"], small["default"], small["installed"], small["install"]) == ("small", True, True, None)
+    assert small["classes"] == ["person", "dog"]
+    assert (large["installed"], large["install"]) == (False, "make weights MODEL=large")
+    assert body["options"]["score"]["default"] == 0.25
+    assert body["limits"]["max_upload_mb"] == 1
+    assert "image/jpeg" in body["limits"]["types"]
+
+
+def test_metrics(client: FlaskClient, services: Services, upload: Upload, played: PlayedWorker) -> None:
+    announce(services, "small")
+    done = upload((picture(8, 8), "x.jpg")).get_json()["id"]
+    played.start(done)
+    played.finish(done)
+    upload((picture(9, 9), "x.jpg"))
+    text = client.get("/metrics").get_data(as_text=True)
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert lines['dropsight_jobs{state="queued"}'] == "1.0"
+    assert lines["dropsight_queue_length"] == "1.0"
+    assert float(lines["dropsight_oldest_waiting_seconds"]) > 0
+    assert lines["dropsight_workers_ready"] == "1.0"
+    assert lines['dropsight_phase_seconds_count{phase="inference"}'] == "1.0"
+    assert lines['dropsight_phase_seconds_sum{phase="inference"}'] == "0.003"
+    assert lines['dropsight_objects{label="dog"}'] == "1.0"
+
+
+def test_the_openapi_document(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    validate(document)
+    upload = document["paths"]["/upload"]["post"]
+    schema = upload["requestBody"]["content"]["multipart/form-data"]["schema"]
+    form = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    assert set(form["properties"]) == {"file", "model", "score", "iou", "max_detections"}
+    assert {"202", "413", "415", "422", "429", "503"} <= set(upload["responses"])
+    for path in ("/jobs", "/jobs/{job_id}", "/models", "/counts", "/healthz", "/readyz", "/metrics", "/view/{job_id}"):
+        assert path in document["paths"]
+
+
+def test_a_fault_of_ours_shows_no_trace(
+    client: FlaskClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(type(services.tally), "counts", broken)
+    answer = client.get("/counts")
+    assert answer.status_code == 500
+    assert answer.get_json() == {"error": {"code": "internal", "message": "Something went wrong on our side."}}
+
+
+def test_the_wrong_method(client: FlaskClient) -> None:
+    answer = client.get("/upload")
+    assert answer.status_code == 405
+    assert answer.get_json()["error"]["code"] == "method_not_allowed"
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_the_web_tier_is_light() -> None:
+    code = (
+        "import sys, web.app; "
+        "heavy = {'cv2', 'openvino', 'keras', 'tensorflow', 'numpy', 'PIL', 'worker', 'boto3'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
