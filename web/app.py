@@ -9,7 +9,8 @@ from shared.settings import Settings, get_settings
 from web import errors, incoming, jobs, models, operations, results, security, uploads, views
 from web.services import EXTENSION, Services
 
-FORM_FIELDS_BYTES = 64 * 1024
+#: of all form fields together; the parser also holds a piece of a file (64 KiB) to this limit
+FORM_FIELDS_BYTES = 512 * 1024
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:

@@ -4,10 +4,7 @@ from pathlib import Path
 
 from gunicorn.workers.base import Worker
 
-from shared.errors import PublicError
 from shared.settings import get_settings
-from shared.storage import Storage
-from web.services import EXTENSION
 
 _settings = get_settings()
 
@@ -28,6 +25,11 @@ control_socket_disable = True
 
 def post_worker_init(worker: Worker) -> None:
     """Make the folder or the bucket if it is not there. If storage is away now, `/readyz` says so."""
+    # imported here: gevent patches the standard library before anything may have taken parts of it
+    from shared.errors import PublicError
+    from shared.storage import Storage
+    from web.services import EXTENSION
+
     storage: Storage = worker.wsgi.extensions[EXTENSION].storage
     try:
         storage.prepare()

@@ -324,33 +324,33 @@ class TestNames:
         "/".join(["x" * 100] * 9),
     )  # fmt: skip
 
-    @pytest.mark.parametrize("key", HOSTILE)
-    def test_hostile_keys(self, store: Storage, key: str) -> None:
+    def test_hostile_keys(self, store: Storage) -> None:
         calls: list[Callable[[str], object]] = [
             store.writer, store.open, store.get, store.stat, store.delete, lambda key: store.put(key, b""),
             lambda key: store.link(key, filename="x", inline=True), lambda key: store.delete_prefix(key + "/"),
             lambda key: list(store.list(key + "/")),
         ]  # fmt: skip
-        for call in calls:
-            with pytest.raises(ValueError, match="key"):
-                call(key)
+        for key in self.HOSTILE:
+            for call in calls:
+                with pytest.raises(ValueError, match="key"):
+                    call(key)
 
-    @pytest.mark.parametrize("prefix", ["a", "a/b", "/", "a//", "../"])
-    def test_hostile_prefixes(self, store: Storage, prefix: str) -> None:
-        with pytest.raises(ValueError, match=r"prefix|key"):
-            store.delete_prefix(prefix)
-        with pytest.raises(ValueError, match=r"prefix|key"):
-            list(store.list(prefix))
+    def test_hostile_prefixes(self, store: Storage) -> None:
+        for prefix in ("a", "a/b", "/", "a//", "../"):
+            with pytest.raises(ValueError, match=r"prefix|key"):
+                store.delete_prefix(prefix)
+            with pytest.raises(ValueError, match=r"prefix|key"):
+                list(store.list(prefix))
 
-    @pytest.mark.parametrize("key", ["a", "A-1_b.C", "-a/b-", "x" * 200, "a.b.c/d..e", "_/_"])
-    def test_good_keys(self, store: Storage, key: str) -> None:
-        store.put(key, b"x")
-        assert store.get(key) == b"x"
-        assert [stat.key for stat in store.list("")] == [key]
+    def test_good_keys(self, store: Storage) -> None:
+        keys = ["a", "A-1_b.C", "-a/b-", "x" * 200, "a.b.c/d..e", "_/_"]
+        for key in keys:
+            store.put(key, key.encode())
+            assert store.get(key) == key.encode()
+        assert [stat.key for stat in store.list("")] == sorted(keys)
 
-    @pytest.mark.parametrize(
-        ("key", "content_type"),
-        [
+    def test_content_types(self, store: Storage) -> None:
+        for key, content_type in (
             ("a/annotated.jpg", "image/jpeg"),
             ("a/B.JPEG", "image/jpeg"),
             ("a/mask.png", "image/png"),
@@ -362,14 +362,12 @@ class TestNames:
             ("a.jpg/x", "application/octet-stream"),
             ("a/x.html", "application/octet-stream"),
             ("a/x.svg", "application/octet-stream"),
-        ],
-    )
-    def test_content_types(self, store: Storage, key: str, content_type: str) -> None:
-        assert content_type_of(key) == content_type
-        store.put(key, b"x", content_type)
-        with store.open(key) as blob:
-            assert blob.stat.content_type == content_type
-        assert [stat.content_type for stat in store.list("")] == [content_type]
+        ):
+            assert content_type_of(key) == content_type
+            store.put(key, b"x", content_type)
+            with store.open(key) as blob:
+                assert blob.stat.content_type == content_type
+            assert [stat.content_type for stat in store.list("") if stat.key == key] == [content_type]
 
     def test_content_type_that_belongs_to_another_name(self, store: Storage) -> None:
         with pytest.raises(ValueError, match=r"'a\.jpg' names image/jpeg, not text/html"):

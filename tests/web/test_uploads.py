@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from shared.errors import PublicError, TransientError
 from shared.queue import JobQueue
@@ -56,6 +57,15 @@ def test_several_files_are_several_jobs(upload: Upload, services: Services) -> N
 def test_the_type_is_told_by_the_content(upload: Upload, services: Services) -> None:
     assert upload((picture(8, 8, "PNG"), "lies.exe")).status_code == 202
     assert stored(services)[0].endswith(".png")
+
+
+def test_a_photo_of_every_size_is_taken(upload: Upload) -> None:
+    """Werkzeug holds the pieces of a file, too, to its limit for form fields."""
+    for side in (100, 300, 500, 900):
+        noise = Image.effect_noise((side, side), 60)
+        file = io.BytesIO()
+        noise.save(file, "JPEG", quality=90)
+        assert upload((file.getvalue(), f"{side}.jpg")).status_code == 202
 
 
 @pytest.mark.parametrize(
