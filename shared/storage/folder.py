@@ -5,6 +5,7 @@ plant one below the root leads us out of it.
 """
 
 import errno
+import fcntl
 import logging
 import os
 import random
@@ -12,10 +13,10 @@ import secrets
 import stat as stat_module
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from shared.errors import PublicError, TransientError
 from shared.storage.base import (
@@ -44,16 +45,12 @@ _TEMPORARY: Final = ".tmp"
 
 _CLOSED: Final = -1
 
-_ATTEMPTS: Final = 30  # at moving a file into a folder that others keep removing
+_PATIENCE: Final = 2  # seconds to wait for a lock that nobody holds for longer than a moment
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
 #: not there: no such name, or something in its place that is no file or folder of ours
 _MISSING: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR}
-
-
-class _OpenFolder(Protocol):
-    def __call__(self, path: str, *, make: bool = False) -> AbstractContextManager[int]: ...
 
 
 @contextmanager
@@ -91,7 +88,7 @@ class FolderStorage(Storage):
 
     def check(self) -> None:
         """Raises a `PublicError` if no file can be written now."""
-        with _public_errors("write"), self._folder(_TEMPORARY) as folder:
+        with _public_errors("write"), self.folder(_TEMPORARY) as folder:
             name = _temporary_name()
             file = os.open(name, _CREATE, 0o600, dir_fd=folder)
             try:
@@ -102,7 +99,7 @@ class FolderStorage(Storage):
 
     def writer(self, key: str, content_type: str | None = None) -> Writer:
         """A writer of an object."""
-        return _FolderWriter(self._folder, check_key(key), check_content_type(key, content_type))
+        return _FolderWriter(self, check_key(key), check_content_type(key, content_type))
 
     def open(self, key: str, byte_range: tuple[int, int | None] | None = None) -> Blob:
         """The object, to be read."""
@@ -144,7 +141,7 @@ class FolderStorage(Storage):
         check_prefix(prefix)
         with _public_errors("list"):
             try:
-                with self._folder(prefix.rstrip("/")) as folder:
+                with self.folder(prefix.rstrip("/")) as folder:
                     yield from _walk(folder, prefix)
             except OSError as error:
                 if not self._is_missing(error):
@@ -156,7 +153,7 @@ class FolderStorage(Storage):
         parent, _, name = key.rpartition("/")
         with _public_errors("delete"):
             try:
-                with self._folder(parent) as folder:
+                with self.folder(parent) as folder:
                     os.unlink(name, dir_fd=folder)
             except OSError as error:
                 if not self._is_missing(error):
@@ -170,8 +167,8 @@ class FolderStorage(Storage):
         check_prefix(prefix)
         with _public_errors("delete"):
             try:
-                with self._folder(prefix[:-1]) as folder:
-                    count = _remove_all(folder)
+                with self.folder(prefix[:-1]) as folder:
+                    count = self._remove_all(folder)
             except OSError as error:
                 if not self._is_missing(error):
                     raise
@@ -188,7 +185,7 @@ class FolderStorage(Storage):
         """Removes what writers that died have left behind; returns how many."""
         limit = time.time() - older_than.total_seconds()
         count = 0
-        with _public_errors("sweep"), self._folder(_TEMPORARY) as folder, os.scandir(folder) as entries:
+        with _public_errors("sweep"), self.folder(_TEMPORARY) as folder, os.scandir(folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
                     if entry.stat(follow_symlinks=False).st_mtime <= limit:
@@ -200,7 +197,7 @@ class FolderStorage(Storage):
         parent, _, name = key.rpartition("/")
         with _public_errors("open"):
             try:
-                with self._folder(parent) as folder:
+                with self.folder(parent) as folder:
                     file = os.open(name, _READ, dir_fd=folder)
             except OSError as error:
                 if self._is_missing(error):
@@ -212,7 +209,7 @@ class FolderStorage(Storage):
         return file
 
     @contextmanager
-    def _folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
         """A descriptor of a folder of the store, reached without following a link below the root."""
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -224,7 +221,6 @@ class FolderStorage(Storage):
                         raise
                     with suppress(FileExistsError):
                         os.mkdir(segment, 0o700, dir_fd=folder)
-                        os.fsync(folder)
                     below = os.open(segment, _FOLDER, dir_fd=folder)
                 os.close(folder)
                 folder = below
@@ -232,16 +228,65 @@ class FolderStorage(Storage):
         finally:
             os.close(folder)
 
+    def move_in(self, temporary: str, key: str) -> None:
+        """Gives a finished file its key, for good: also if the power fails now."""
+        parent, _, name = key.rpartition("/")
+        with self._locked(fcntl.LOCK_SH) as source, self.folder(parent, make=True) as folder:
+            os.replace(temporary, name, src_dir_fd=source, dst_dir_fd=folder)
+        with suppress(FileNotFoundError):  # it has been deleted already
+            while True:
+                with self.folder(parent) as folder:
+                    os.fsync(folder)
+                if not parent:
+                    return
+                parent = parent.rpartition("/")[0]
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[int]:
+        """Keeps those who remove empty folders from those who are about to put something there.
+
+        Advisory and held for microseconds. A process that was stopped in the middle must not stop the others:
+        after a while we go on without, at the risk of a write that fails and is tried again.
+        """
+        with self.folder(_TEMPORARY) as temporary:
+            deadline = time.monotonic() + _PATIENCE
+            while time.monotonic() < deadline:
+                try:
+                    fcntl.flock(temporary, how | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(random.uniform(0, 0.002))  # noqa: S311 - no secret
+            yield temporary
+
     def _is_missing(self, error: OSError) -> bool:
         """Whether it says that the object is not there, rather than that the whole store is not (a lost mount)."""
         return error.errno in _MISSING and self.root.is_dir()
+
+    def _remove_all(self, folder: int) -> int:
+        count = 0
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for name, is_folder in found:
+            with suppress(FileNotFoundError):  # somebody else was faster
+                if not is_folder:
+                    os.unlink(name, dir_fd=folder)
+                    count += 1
+                    continue
+                below = os.open(name, _FOLDER, dir_fd=folder)
+                try:
+                    count += self._remove_all(below)
+                finally:
+                    os.close(below)
+                with suppress(OSError), self._locked(fcntl.LOCK_EX):  # or a writer has just put something new there
+                    os.rmdir(name, dir_fd=folder)
+        return count
 
     def _remove_empty(self, path: str) -> None:
         """Removes the folder and those above it, as long as they are empty. A writer makes its own again."""
         while path:
             parent, _, name = path.rpartition("/")
             try:
-                with self._folder(parent) as folder:
+                with self._locked(fcntl.LOCK_EX), self.folder(parent) as folder:
                     os.rmdir(name, dir_fd=folder)
             except OSError:
                 return
@@ -249,11 +294,11 @@ class FolderStorage(Storage):
 
 
 class _FolderWriter(Writer):
-    def __init__(self, folder: _OpenFolder, key: str, content_type: str) -> None:
+    def __init__(self, store: FolderStorage, key: str, content_type: str) -> None:
         super().__init__(key, content_type)
-        self._folder = folder
+        self._store = store
         self._name = _temporary_name()
-        with _public_errors("write"), folder(_TEMPORARY, make=True) as temporary:
+        with _public_errors("write"), store.folder(_TEMPORARY, make=True) as temporary:
             self._file = os.open(self._name, _CREATE, 0o600, dir_fd=temporary)
 
     def _write(self, data: memoryview) -> None:
@@ -262,26 +307,15 @@ class _FolderWriter(Writer):
                 data = data[os.write(self._file, data) :]
 
     def _commit(self) -> None:
-        parent, _, name = self.key.rpartition("/")
         with _public_errors("write"):
             os.fsync(self._file)
             self._close()
-            for attempt in range(_ATTEMPTS):
-                try:
-                    with self._folder(_TEMPORARY) as temporary, self._folder(parent, make=True) as folder:
-                        os.replace(self._name, name, src_dir_fd=temporary, dst_dir_fd=folder)
-                        os.fsync(folder)
-                    return
-                except FileNotFoundError:
-                    # somebody has just removed the last other object of the folder, and the folder with it
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-                    time.sleep(random.uniform(0, 0.001 * attempt))  # noqa: S311 - no secret
+            self._store.move_in(self._name, self.key)
 
     def _abort(self) -> None:
         with suppress(OSError):
             self._close()
-        with suppress(OSError), self._folder(_TEMPORARY) as temporary:
+        with suppress(OSError), self._store.folder(_TEMPORARY) as temporary:
             os.unlink(self._name, dir_fd=temporary)
 
     def _close(self) -> None:
@@ -321,23 +355,3 @@ def _walk(folder: int, prefix: str) -> Iterator[Stat]:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat_module.S_ISREG(status.st_mode):
                     yield _stat_of(prefix + name, status)
-
-
-def _remove_all(folder: int) -> int:
-    count = 0
-    with os.scandir(folder) as entries:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_folder in found:
-        with suppress(FileNotFoundError):  # somebody else was faster
-            if not is_folder:
-                os.unlink(name, dir_fd=folder)
-                count += 1
-                continue
-            below = os.open(name, _FOLDER, dir_fd=folder)
-            try:
-                count += _remove_all(below)
-            finally:
-                os.close(below)
-            with suppress(OSError):  # a writer has just put something new there
-                os.rmdir(name, dir_fd=folder)
-    return count

@@ -183,7 +183,7 @@ def test_a_busy_server_is_tried_again_without_help(page: Page, watch: Watch, pho
     page.goto("/")
     choose(page, [variant(photos / "eagle.jpg", tmp_path, "patient.jpg")])
     expect(row(page, "patient.jpg")).to_have_attribute("data-state", "busy")
-    expect(row(page, "patient.jpg")).to_contain_text("trying again in")
+    expect(row(page, "patient.jpg")).to_contain_text("trying again by itself in")
     finished(page, "patient.jpg")
     assert answers == 2
 
@@ -319,18 +319,26 @@ def test_a_file_name_is_text(page: Page, photos: Path, tmp_path: Path) -> None:
     assert "gotcha" not in (page.title() or "").replace(name, "")
 
 
-def test_banners_say_what_is_missing(page: Page, watch: Watch) -> None:
-    watch.expected.append("503")
+def test_a_banner_says_which_model_is_missing(page: Page) -> None:
     models = page.request.get("/models").json()
     for model in models["models"]:
         model.update(installed=False, install=f"make weights MODEL={model['name']}")
     page.route("**/models", lambda route: route.fulfill(json=models))
-    checks = {"redis": {"ok": True, "message": ""}, "worker": {"ok": False, "message": "none"}}
-    page.route("**/readyz", lambda route: route.fulfill(status=503, json={"ready": False, "checks": checks}))
     page.goto("/")
     expect(page.locator("#banner-model")).to_contain_text(f"make weights MODEL={models['default']}")
-    expect(page.locator("#banner-ready")).to_contain_text("No worker is running")
+    expect(page.locator("#model")).to_contain_text("None is installed")
     assert page.locator("#model option:not([disabled])").count() == 0
+
+
+def test_a_banner_says_that_no_worker_is_alive(page: Page, watch: Watch, screenshot: Screenshot) -> None:
+    watch.expected.append("503")
+    checks = {"redis": {"ok": True, "message": ""}, "worker": {"ok": False, "message": "No worker is alive."}}
+    answer = {"ready": False, "checks": checks}
+    page.route("**/readyz", lambda route: route.fulfill(status=503, json=answer))
+    page.goto("/")
+    expect(page.locator("#banner-ready")).to_contain_text("No worker is alive.")
+    expect(page.locator("#banner-ready")).to_contain_text("make run")
+    screenshot(page, "index-no-worker")
 
 
 def test_the_theme_is_remembered(page: Page) -> None:

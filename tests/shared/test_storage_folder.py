@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -236,6 +237,7 @@ def test_writers_and_deleters_of_one_folder(folder: FolderStorage) -> None:
             try:
                 folder.delete_prefix("a/")
                 folder.delete("a/b/1.bin")
+                time.sleep(0.0005)
             except BaseException as error:  # noqa: BLE001 - shown below
                 errors.append(error)
 

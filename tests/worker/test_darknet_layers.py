@@ -60,6 +60,8 @@ BODIES = {
     "maxpool_3_1": "[maxpool]\nsize=3\nstride=1\n",
     "maxpool_5_1": "[maxpool]\nsize=5\nstride=1\n",
     "maxpool_13_1": "[maxpool]\nsize=13\nstride=1\n",
+    "maxpool_no_padding": "[maxpool]\nsize=2\nstride=2\npadding=0\n",
+    "maxpool_little_padding": "[maxpool]\nsize=5\nstride=2\npadding=2\n",
     "maxpool_default_size": "[maxpool]\nstride=2\n",
 }
 

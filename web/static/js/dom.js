@@ -43,14 +43,14 @@ export function svg(tag, attributes = {}) {
 }
 
 /**
- * An icon of img/icons.svg. Decoration: hidden from screen readers.
+ * An icon of templates/icons.html. Decoration: hidden from screen readers.
  *
  * @param {string} name
  * @param {string} [className]
  */
 export function icon(name, className = "icon") {
   const image = svg("svg", { class: className, "aria-hidden": "true", focusable: "false" });
-  image.append(svg("use", { href: `${document.documentElement.dataset.icons}#${name}` }));
+  image.append(svg("use", { href: `#icon-${name}` }));
   return image;
 }
 

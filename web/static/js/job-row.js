@@ -87,7 +87,7 @@ export class JobRow {
   /** @param {number} seconds @param {boolean} busy the queue is full; else the server is away */
   setBusy(seconds, busy) {
     this.bytesSent = 0;
-    this.#set("busy", `${busy ? "The server is busy" : "The server cannot be reached"}: trying again in ${seconds} s, without you doing anything.`, 0);
+    this.#set("busy", `${busy ? "The server is busy" : "The server cannot be reached"}: trying again by itself in ${seconds} s.`, 0);
     this.#progress(undefined);
   }
 

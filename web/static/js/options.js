@@ -10,6 +10,7 @@ let rules = { score: { default: 0.25, minimum: 0, maximum: 1 }, iou: { default: 
 /** @type {any[]} */
 let models = [];
 let workers = 1;
+let shown = "";
 let known = false;
 
 const input = (/** @type {string} */ name) => /** @type {HTMLInputElement} */ (byId(name));
@@ -19,7 +20,8 @@ export function currentOptions() {
   if (!known) return {};
   /** @type {Record<string, string>} */
   const options = {};
-  if (byId("model").value) options.model = /** @type {HTMLSelectElement} */ (byId("model")).value;
+  const { value: model } = /** @type {HTMLSelectElement} */ (byId("model"));
+  if (model) options.model = model;
   for (const name of Object.keys(rules)) {
     const field = input(name);
     if (field.validity.valid && field.value !== "" && (name === "score" || Number(field.value) !== rules[name].default)) options[name] = field.value;
@@ -61,6 +63,10 @@ function fillModels() {
       return option;
     }),
   );
+  if (!models.some(({ installed }) => installed)) {
+    const none = /** @type {HTMLOptionElement} */ (el("option", { value: "", text: "None is installed", disabled: true, selected: true }));
+    select.prepend(none);
+  }
 }
 
 /**
@@ -90,6 +96,10 @@ async function loadModels() {
     input(name).max = String(rule.maximum);
   }
   const chosen = known ? /** @type {HTMLSelectElement} */ (byId("model")).value : "";
+  // The same as before: leave alone what a person may be pointing at.
+  const now = JSON.stringify(models);
+  if (now === shown) return true;
+  shown = now;
   fillModels();
   if (!known) reset();
   else if (models.some(({ name, installed }) => name === chosen && installed)) /** @type {HTMLSelectElement} */ (byId("model")).value = chosen;
@@ -102,28 +112,41 @@ async function loadModels() {
     standard && !standard.installed
       ? [
           el("p", {}, el("strong", { text: `The model “${standard.title || standard.name}” is not installed.` }), others ? " Another one is used meanwhile." : " Photos cannot be looked at until it is."),
-          el("p", {}, "On the server: ", el("code", { text: standard.install ?? `make weights MODEL=${standard.name}` }), ", then reload this page."),
+          el("p", {}, "On the server: ", el("code", { text: standard.install ?? `make weights MODEL=${standard.name}` }), ", and restart the worker."),
         ]
       : null,
   );
   return true;
 }
 
-/** @type {Record<string, string>} */
-const CHECKS = {
-  redis: "The queue (Redis) does not answer. Uploads are tried again by themselves until it does.",
-  storage: "The storage does not answer. Uploads are tried again by themselves until it does.",
-  worker: "No worker is running. Photos are accepted and wait; start one with make run, or python -m worker.",
+/** What follows from a failed check, after the server's own words. @type {Record<string, (string | Node)[]>} */
+const CONSEQUENCES = {
+  redis: ["Uploads are tried again by themselves until it answers."],
+  storage: ["Uploads are tried again by themselves until it answers."],
+  worker: ["Photos are taken in and wait until then. If that lasts: ", el("code", { text: "make run" }), " or ", el("code", { text: "docker compose up -d" }), " starts a worker, and its log says what it lacks."],
 };
 
 async function checkReady() {
+  /** @type {HTMLElement[] | null} */
   let content = null;
+  let ready = false;
   try {
-    const { ready, checks } = await getReady();
+    const answer = await getReady();
+    ready = answer.ready;
     if (!ready) {
-      const wrong = Object.entries(checks ?? {}).filter(([, check]) => !check.ok);
-      content = wrong.map(([name, { message }]) => el("p", {}, el("strong", { text: CHECKS[name] ?? `${name} is not ready.` }), message ? ` ${message}` : ""));
-      if (!content.length) content = [el("p", { text: "The service is not ready yet." })];
+      const wrong = Object.entries(answer.checks ?? {}).filter(([, check]) => !check.ok);
+      /** @type {Set<string>} */
+      const said = new Set();
+      content = [];
+      for (const [name, { message }] of wrong) {
+        // Without Redis every check says the same; without its model the other banner says it better.
+        if (said.has(message) || (name === "worker" && document.getElementById("banner-model"))) continue;
+        said.add(message);
+        const consequence = (CONSEQUENCES[name] ?? []).map((part) => (part instanceof Node ? part.cloneNode(true) : part));
+        content.push(el("p", {}, el("strong", { text: message || `The ${name} is not ready.` }), " ", ...consequence));
+      }
+      if (wrong.length && !content.length) content = null;
+      else if (!wrong.length) content = [el("p", { text: "The service is not ready yet." })];
     }
   } catch {
     content = [el("p", { text: "The server cannot be reached at the moment." })];
@@ -133,7 +156,7 @@ async function checkReady() {
     byId("banners").dataset.ready = now;
     banner("ready", content);
   }
-  return content === null;
+  return ready;
 }
 
 /** Fills the form and keeps the banners true. */
@@ -146,7 +169,7 @@ export async function startOptions() {
   const keepUp = async () => {
     if (!document.hidden) {
       const ready = await checkReady();
-      if (!known || (ready && !workers) || models.some(({ installed }) => !installed)) await loadModels();
+      if (!known || (ready && !workers) || document.getElementById("banner-model")) await loadModels();
     }
     setTimeout(keepUp, READY_MS);
   };

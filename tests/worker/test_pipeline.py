@@ -1,0 +1,200 @@
+"""The job function with the real small model, a real Redis and a real folder store."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import redis
+from rq.job import Job
+
+from shared.errors import BadInputError, TransientError
+from shared.jobs import PHASES, DetectOptions, InputFile, JobRequest, input_key, new_job_id, result_key
+from shared.queue import JobQueue, Tally
+from shared.results import ImageResult
+from shared.settings import ROOT, Settings
+from shared.storage import Storage, open_storage
+from worker import pipeline
+from worker.pipeline import PhaseClock
+
+MODEL = "yolo-fastest-1.1-xl"
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path, data_dir: Path, engine_cache: Path) -> Settings:
+    return Settings(
+        redis_url=redis_url,
+        data_dir=tmp_path / "data",
+        weights_dir=data_dir / "weights",
+        catalog=ROOT / "weights" / "catalog.toml",
+        engine_cache_dir=engine_cache,
+        default_model=MODEL,
+        max_megapixels=1,
+        threads=2,
+    )
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Iterator[Storage]:
+    assert pipeline.set_up(settings) == {"engine": "openvino"}
+    storage = open_storage(settings)
+    yield storage
+    assert pipeline._tools is not None
+    pipeline._tools.jobs.redis.close()
+    pipeline._tools = None
+
+
+def request_for(
+    storage: Storage, data: bytes, connection: redis.Redis, settings: Settings, **options: float
+) -> JobRequest:
+    """A job as the web tier submits it."""
+    job_id = new_job_id()
+    key = input_key(job_id, ".jpg")
+    storage.put(key, data, "image/jpeg")
+    request = JobRequest(
+        id=job_id,
+        input=InputFile(key=key, filename="a b.jpg", content_type="image/jpeg", bytes=len(data), sha256="5" * 64),
+        model=MODEL,
+        options=DetectOptions.model_validate(options),
+        cache_key="c" * 64,
+        created_at=datetime.now(UTC),
+    )
+    JobQueue(connection, settings).submit([request])
+    return request
+
+
+def result_of(storage: Storage, job_id: str) -> ImageResult:
+    return ImageResult.from_json(storage.get(result_key(job_id, "result.json")))
+
+
+def test_everything_is_stored(storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path) -> None:
+    data = (data_dir / "photos" / "dog.jpg").read_bytes()
+    request = request_for(storage, data, connection, settings)
+    pipeline.run(request.model_dump(mode="json"))
+    result = result_of(storage, request.id)
+    assert [item.label for item in result.detections] == ["dog", "bicycle", "car", "truck"]
+    assert result.text == "There is a bicycle, a car, a dog and a truck in this picture."
+    assert (result.source.width, result.source.height, result.source.filename) == (768, 576, "a b.jpg")
+    assert set(result.timings_ms) == {"queue", *PHASES, "total"}
+    assert sum(result.timings_ms[phase] for phase in PHASES) <= result.timings_ms["total"]
+    for artifact in result.artifacts:
+        stored = storage.get(result_key(request.id, artifact.name))
+        picture = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        assert (len(stored), *picture.shape[:2]) == (artifact.bytes, artifact.height, artifact.width)
+    drawn = cv2.imdecode(
+        np.frombuffer(storage.get(result_key(request.id, "annotated.jpg")), np.uint8), cv2.IMREAD_COLOR
+    )
+    plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert drawn is not None
+    assert plain is not None
+    changed = np.abs(drawn.astype(int) - plain).max(axis=2) > 60
+    left, top, right, bottom = (round(value) for value in result.detections[0].box)
+    assert changed[top:bottom, left - 3 : left + 4].any(axis=1).mean() > 0.9, "the dog's left edge is drawn"
+    assert changed[top + 40 : bottom - 40, left + 40 : right - 40].mean() < 0.2, "the dog itself is not"
+    thumbnail = next(item for item in result.artifacts if item.name == "thumbnail.jpg")
+    assert thumbnail.width == pipeline.THUMBNAIL_SIDE
+
+
+def test_twice_gives_the_same_and_counts_once(
+    storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path
+) -> None:
+    request = request_for(storage, (data_dir / "photos" / "eagle.jpg").read_bytes(), connection, settings)
+    seen = []
+    for _ in range(2):
+        pipeline.run(request.model_dump(mode="json"))
+        seen.append((storage.get(result_key(request.id, "annotated.jpg")), result_of(storage, request.id).detections))
+    assert seen[0] == seen[1]
+    assert Tally(connection).counts() == {"bird": 1}
+    assert JobQueue(connection, settings).find_cached(request.cache_key) == request.id
+
+
+def test_options_are_obeyed(storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path) -> None:
+    data = (data_dir / "photos" / "dog.jpg").read_bytes()
+    strict = request_for(storage, data, connection, settings, score=0.9)
+    one = request_for(storage, data, connection, settings, max_detections=1, score=0.01)
+    for request in (strict, one):
+        pipeline.run(request.model_dump(mode="json"))
+    assert [item.label for item in result_of(storage, strict.id).detections] == ["dog"]
+    assert len(result_of(storage, one.id).detections) == 1
+
+
+def test_an_empty_picture_has_an_honest_result(storage: Storage, settings: Settings, connection: redis.Redis) -> None:
+    data = cv2.imencode(".jpg", np.full((60, 80, 3), 128, np.uint8))[1].tobytes()
+    request = request_for(storage, data, connection, settings, score=0.9)
+    pipeline.run(request.model_dump(mode="json"))
+    result = result_of(storage, request.id)
+    assert (result.detections, result.counts, result.object_string) == ([], {}, "")
+    assert result.text.startswith("Nothing")
+
+
+@pytest.mark.parametrize(
+    ("size", "code"), [((1200, 1000), "too_many_pixels"), ((5, 3000), "bad_aspect"), (None, "bad_image")]
+)
+def test_what_cannot_be_looked_at(
+    storage: Storage, settings: Settings, connection: redis.Redis, size: tuple[int, int] | None, code: str
+) -> None:
+    data = b"no picture" if size is None else cv2.imencode(".jpg", np.zeros((*size, 3), np.uint8))[1].tobytes()
+    request = request_for(storage, data, connection, settings)
+    with pytest.raises(BadInputError) as caught:
+        pipeline.run(request.model_dump(mode="json"))
+    assert caught.value.code == code
+    assert list(storage.list(f"results/{request.id}/")) == []
+
+
+def test_an_input_that_is_gone(storage: Storage, settings: Settings, connection: redis.Redis) -> None:
+    request = request_for(storage, b"x", connection, settings)
+    storage.delete(request.input.key)
+    with pytest.raises(BadInputError, match="no longer there"):
+        pipeline.run(request.model_dump(mode="json"))
+
+
+def test_the_document_is_written_last(
+    storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage goes away in the middle: there is no result yet, and the next attempt makes one."""
+    request = request_for(storage, (data_dir / "photos" / "eagle.jpg").read_bytes(), connection, settings)
+    real = type(storage).put
+    calls = []
+
+    def failing(self: Storage, key: str, data: bytes, content_type: str) -> None:
+        calls.append(key)
+        if len(calls) == 2:
+            raise TransientError("storage_down", "away")
+        real(self, key, data, content_type)
+
+    monkeypatch.setattr(type(storage), "put", failing)
+    with pytest.raises(TransientError):
+        pipeline.run(request.model_dump(mode="json"))
+    assert storage.stat(result_key(request.id, "result.json")) is None
+    pipeline.run(request.model_dump(mode="json"))
+    assert calls[-1] == result_key(request.id, "result.json")
+    assert result_of(storage, request.id).counts == {"bird": 1}
+
+
+def test_without_weights_it_still_comes_up(settings: Settings, tmp_path: Path) -> None:
+    empty = tmp_path / "no-weights"
+    empty.mkdir()
+    assert pipeline.set_up(settings.model_copy(update={"weights_dir": empty})) == {"engine": "auto"}
+    assert pipeline._tools is not None
+    pipeline._tools.jobs.redis.close()
+    pipeline._tools = None
+    with pytest.raises(RuntimeError):
+        pipeline.run({})
+
+
+def test_only_slow_jobs_report_progress(storage: Storage, settings: Settings, connection: redis.Redis) -> None:
+    request = request_for(storage, b"x", connection, settings)
+    jobs = JobQueue(connection, settings)
+    clock = PhaseClock(request.id, jobs)
+    with clock.phase("fetch"):
+        pass
+    assert not connection.hexists(Job.key_for(request.id), "ds_progress")
+    time.sleep(pipeline.REPORT_INTERVAL_MS / 1000)
+    with clock.phase("inference"):
+        pass
+    assert b'"phase":"inference"' in (connection.hget(Job.key_for(request.id), "ds_progress") or b"")
+    assert clock.timings(request.created_at)["queue"] >= 0
