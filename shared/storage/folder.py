@@ -256,6 +256,8 @@ class FolderStorage(Storage):
                     break
                 except BlockingIOError:
                     time.sleep(random.uniform(0, 0.002))  # noqa: S311 - no secret
+                except OSError:  # a file system without locks
+                    break
             yield temporary
 
     def _is_missing(self, error: OSError) -> bool:

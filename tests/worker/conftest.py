@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,17 +13,6 @@ select_backend("openvino", threads=1)
 ROOT = Path(__file__).resolve().parents[2]
 
 DetectorFiles = Callable[..., ModelEntry]
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The reference data, outside the project."""
-    path = (ROOT / ".." / "shared" / "data").resolve()
-    if not path.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"the reference data is not at {path}")
-        pytest.skip("the reference data (../shared/data) is not here")
-    return path
 
 
 @pytest.fixture(scope="session")
