@@ -111,7 +111,14 @@ def count_labels(labels: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0])))
 
 
-_IRREGULAR = {"person": "people", "knife": "knives", "mouse": "mice", "sheep": "sheep", "skis": "skis", "scissors": "scissors"}
+_IRREGULAR = {
+    "person": "people",
+    "knife": "knives",
+    "mouse": "mice",
+    "sheep": "sheep",
+    "skis": "skis",
+    "scissors": "scissors",
+}
 _ALREADY_PLURAL = {"skis", "scissors"}
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 

@@ -10,7 +10,6 @@ from worker.engines import select_backend
 # this process is one of the default engine; what runs on another backend runs in a process of its own
 select_backend("openvino", threads=1)
 
-ROOT = Path(__file__).resolve().parents[2]
 
 DetectorFiles = Callable[..., ModelEntry]
 

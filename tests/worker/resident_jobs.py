@@ -3,7 +3,6 @@
 import ctypes
 import itertools
 import os
-import sys
 import time
 from collections import deque
 from typing import Any
@@ -124,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from shared.catalog import load_catalog
-from shared.settings import Settings
-from tests.worker.conftest import ROOT, darknet_entry
+from shared.settings import ROOT, Settings
+from tests.worker.conftest import darknet_entry
 from tests.worker.darknet_files import Floats, largest_difference, noise, opencv_heads, write_random_weights
 from worker.engines import Recipe, open_session
 from worker.models.base import Image

@@ -11,8 +11,7 @@ import numpy as np
 import openvino
 import pytest
 
-from shared.settings import Settings
-from tests.worker.conftest import ROOT
+from shared.settings import ROOT, Settings
 from tests.worker.darknet_files import tiny_cfg, write_random_weights
 from worker.engines import Recipe, choose_engine, open_session, select_backend
 from worker.engines.keras import KerasSession

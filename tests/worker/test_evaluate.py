@@ -9,8 +9,8 @@ import pytest
 
 from shared.catalog import ModelEntry
 from shared.results import ModelUsed
-from shared.settings import Settings
-from tests.worker.conftest import ROOT, darknet_entry
+from shared.settings import ROOT, Settings
+from tests.worker.conftest import darknet_entry
 from worker.evaluate import EvaluationError, category_ids, evaluate, main
 from worker.models.base import DetectionModel, Image, Outputs, Placement, Prepared
 from worker.models.detections import Detections

@@ -14,8 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from shared.catalog import ModelEntry, load_catalog
-from shared.settings import Settings
-from tests.worker.conftest import ROOT
+from shared.settings import ROOT, Settings
 from worker import weights
 from worker.weights import WeightsError, fetch_model, main
 

@@ -145,7 +145,9 @@ function showResult(job) {
     byId("labels-all").hidden = hidden.size === 0;
     byId("shown-count").textContent = visible.size === result.detections.length ? plural(visible.size, "object") : `${visible.size} of ${plural(result.detections.length, "object")} shown`;
   };
-  const switches = Object.entries(result.counts).map(([label, count]) => {
+  // Jinja's tojson sorts keys by name: most frequent first again.
+  const counts = Object.entries(result.counts).sort((a, b) => b[1] - a[1]);
+  const switches = counts.map(([label, count]) => {
     const box = /** @type {HTMLInputElement} */ (el("input", { type: "checkbox", checked: true, value: label }));
     box.addEventListener("change", () => {
       if (box.checked) hidden.delete(label);
