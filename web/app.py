@@ -3,14 +3,17 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from apiflask import APIFlask
-from flask import render_template
+from werkzeug.middleware.proxy_fix import ProxyFix
 
+from shared.jobs import ErrorInfo
 from shared.settings import Settings, get_settings
 from web import errors, incoming, jobs, models, operations, results, security, uploads, views
 from web.services import EXTENSION, Services
 
 #: of all form fields together; the parser also holds a piece of a file (64 KiB) to this limit
 FORM_FIELDS_BYTES = 512 * 1024
+#: the body of every answer that is an error, as a JSON schema
+ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": ErrorInfo.model_json_schema()}}
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:
@@ -28,6 +31,8 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         MAX_FORM_PARTS=settings.max_files + 32,
         TAGS=["Jobs", "Results", "Models", "Operations"],
         SPEC_FORMAT="json",
+        HTTP_ERROR_SCHEMA=ERROR_SCHEMA,
+        VALIDATION_ERROR_SCHEMA=ERROR_SCHEMA,
         DESCRIPTION="Drop photos, see what is in them. Upload to `/upload`, then look at `status_url`.",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -36,7 +41,12 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     for blueprint in (uploads.bp, jobs.bp, views.bp, results.bp, models.bp, operations.bp):
         app.register_blueprint(blueprint)
     app.teardown_request(incoming.discard_unclaimed)
-    app.add_url_rule("/docs", "docs", lambda: render_template("docs.html"))
+    app.context_processor(lambda: {"version": app.version})
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
+        )
     errors.register(app)
     security.register(app)
     return app

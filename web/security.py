@@ -1,7 +1,7 @@
 """Headers that every answer carries: nothing from elsewhere runs or is shown, and nothing is guessed."""
 
 from apiflask import APIFlask
-from flask import Response
+from flask import Response, request
 
 from web.services import services
 
@@ -35,7 +35,8 @@ def _add_headers(response: Response) -> Response:
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"
     headers["Referrer-Policy"] = "same-origin"
-    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    if request.is_secure:  # browsers take it from a secure origin only, and complain otherwise
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
     headers["Cross-Origin-Resource-Policy"] = "same-origin"
     headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
     return response

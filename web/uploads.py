@@ -5,13 +5,14 @@ from typing import Annotated, Any, cast
 
 from apiflask import APIBlueprint
 from apiflask.fields import UploadFile
-from flask import Response, jsonify, request, url_for
+from flask import Response, jsonify, redirect, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from werkzeug.datastructures import FileStorage
 
 from shared.catalog import ModelEntry
 from shared.errors import BadInputError, PublicError
 from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, cache_key, result_key
+from web.errors import wants_html
 from web.incoming import IncomingFile
 from web.services import Services, services
 from web.waiting import wait_for_jobs, wanted_wait
@@ -90,6 +91,8 @@ def upload(form_and_files_data: UploadForm) -> Response:
     wait = wanted_wait(request, parts.settings.max_wait)
     if wait:
         return wait_for_jobs(parts, [item.id for item in accepted], wait)
+    if wants_html():  # the form of the page, where scripts are off
+        return redirect(accepted[0].url if len(accepted) == 1 else url_for("views.index"), 303)  # type: ignore[return-value]
     many = AcceptedMany(jobs=accepted)
     body = accepted[0] if len(files) == 1 else many
     done = all(item.state is JobState.FINISHED for item in accepted)

@@ -28,6 +28,13 @@ def index() -> str:
     )
 
 
+@bp.get("/docs")
+@bp.doc(hide=True)
+def docs() -> str:
+    """The API, to read and to try."""
+    return render_template("docs.html")
+
+
 @bp.get("/view/<job_id>")
 @bp.doc(
     summary="Look at a result",

@@ -324,3 +324,19 @@ def test_redis_is_not_there(settings: Settings, short_tmp: Path, photo: bytes, r
     server.start()
     assert send() == 202
     app.extensions[EXTENSION].close()
+
+
+def test_the_form_of_the_page_works_without_scripts(upload: Upload, photo: bytes) -> None:
+    answer = upload((photo, "dog.jpg"), headers={"Accept": "text/html"})
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/view/")
+
+
+def test_behind_a_proxy_links_bear_its_name(settings: Settings, photo: bytes) -> None:
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "photos.example", "Accept": "text/html"}
+    for proxies, expected in ((0, "http://localhost/"), (1, "https://photos.example/")):
+        app = create_app(settings.model_copy(update={"trusted_proxies": proxies}))
+        with app.test_client() as client:
+            page = client.get("/", headers=headers).get_data(as_text=True)
+        assert f"{expected}upload" in page
+        app.extensions[EXTENSION].close()
