@@ -108,10 +108,11 @@ def _watch(process: "subprocess.Popen[bytes]", settings: Settings) -> int:
 
     def stop(_signum: int, _frame: FrameType | None) -> None:
         nonlocal stopping
-        if not stopping:
-            print("\nStopping; running jobs may end first ...", flush=True)
-            process.terminate()
+        if stopping:
+            return
         stopping = True
+        print("\nStopping; running jobs may end first ...", flush=True)
+        process.terminate()
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)

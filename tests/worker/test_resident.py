@@ -392,6 +392,7 @@ def test_a_job_longer_than_the_drain_time_goes_back_to_the_front(bench: Bench) -
     bench.worker()
     assert bench.ended(job_id).state is JobState.FINISHED
     assert bench.get(job_id).attempts == 0
+    assert bench.ended(next_id).state is JobState.FINISHED
     bench.nothing_left()
 
 
