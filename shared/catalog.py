@@ -5,6 +5,7 @@ model by dropping files into the weights folder and an entry into the catalogue.
 """
 
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -81,7 +82,7 @@ class Catalog(BaseModel):
 
 
 def load_catalog(path: Path, default: str | None = None) -> Catalog:
-    """Read and check a catalogue.
+    """Read and check a catalogue; the same object again for as long as the file does not change.
 
     Args:
         path: the TOML file: a `default = "name"` and a `[models.<name>]` table a model.
@@ -91,6 +92,13 @@ def load_catalog(path: Path, default: str | None = None) -> Catalog:
         OSError: the file cannot be read.
         ValueError: it is not TOML, an entry is not valid, or the default is no entry.
     """
+    stat = path.stat()
+    return _parse(path, default, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _parse(path: Path, default: str | None, _modified_ns: int, _size: int) -> Catalog:
+    # every upload and every heartbeat asks, and parsing takes longer than all else that an upload does
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     models = {name: {"name": name, **table} for name, table in document.get("models", {}).items()}
     catalog = Catalog.model_validate({"default": default or document.get("default", ""), "models": models})

@@ -73,3 +73,11 @@ def test_a_broken_catalogue_is_refused(path: Path, text: str) -> None:
 def test_another_default(path: Path) -> None:
     path.write_text('default = "mine"\n' + ENTRY + ENTRY.replace("models.mine", "models.other"))
     assert load_catalog(path, "other").default == "other"
+
+
+def test_a_change_of_the_file_is_seen(path: Path) -> None:
+    path.write_text('default = "mine"\n' + ENTRY)
+    first = load_catalog(path)
+    assert load_catalog(path) is first
+    path.write_text('default = "mine"\n' + ENTRY + ENTRY.replace("models.mine", "models.other"))
+    assert set(load_catalog(path).models) == {"mine", "other"}
