@@ -16,5 +16,6 @@ uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annota
   --output-file "$all" pyproject.toml
 lock web --extra web
 lock worker --extra worker --extra openvino
+lock worker-cuda --extra worker --extra cuda
 lock standalone --extra web --extra worker --extra openvino --extra standalone
 lock dev --extra web --extra worker --extra openvino --extra tensorflow --extra standalone --group dev

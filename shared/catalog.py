@@ -4,6 +4,8 @@ Both tiers read it: the web tier to check options and to name the choices, the w
 model by dropping files into the weights folder and an entry into the catalogue.
 """
 
+import hashlib
+import logging
 import tomllib
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.errors import BadInputError
+from shared.errors import BadInputError, PublicError
+
+log = logging.getLogger(__name__)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -61,6 +65,21 @@ class ModelEntry(BaseModel):
 
         return [file for file in self.files if not there(file)]
 
+    def fingerprint(self, weights_dir: Path) -> str:
+        """Changes with the entry and with its files (SHA-256, hexadecimal): answers of another model are not these.
+
+        A file without a stated sha256 is told apart by its size and its time of change.
+        """
+        parts = [self.model_dump_json()]
+        for file in self.files:
+            if file.sha256 is None:
+                try:
+                    stat = (weights_dir / file.name).stat()
+                except OSError:
+                    continue
+                parts.append(f"{file.name} {stat.st_size} {stat.st_mtime_ns}")
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
 
 class Catalog(BaseModel):
     """All models, and the one that is used when nobody asks for another."""
@@ -105,3 +124,32 @@ def _parse(path: Path, default: str | None, _modified_ns: int, _size: int) -> Ca
     if catalog.default not in catalog.models:
         raise ValueError(f"the default model {catalog.default!r} is not in {path.name}: {', '.join(sorted(models))}")
     return catalog
+
+
+class CatalogReader:
+    """The catalogue as it is now: a person may edit it while the service runs.
+
+    Args:
+        path, default: as for `load_catalog`.
+    """
+
+    def __init__(self, path: Path, default: str | None = None) -> None:
+        self._path = path
+        self._default = default
+        self._good: Catalog | None = None
+
+    def read(self) -> Catalog:
+        """The catalogue; the last good one while the file cannot be used, for instance half-way through an edit.
+
+        Raises:
+            PublicError: "model_broken": there was no good one yet.
+        """
+        try:
+            catalog = load_catalog(self._path, self._default)
+        except (OSError, ValueError) as error:
+            log.error("the catalogue %s cannot be used: %s", self._path, error)
+            if self._good is None:
+                raise PublicError("model_broken", "The catalogue of models cannot be read.") from error
+            return self._good
+        self._good = catalog
+        return catalog

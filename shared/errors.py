@@ -12,6 +12,9 @@ CODES: Final[dict[str, HTTPStatus]] = {
     # the request
     "bad_request": HTTPStatus.BAD_REQUEST,
     "no_file": HTTPStatus.BAD_REQUEST,
+    "unauthorized": HTTPStatus.UNAUTHORIZED,
+    "forbidden": HTTPStatus.FORBIDDEN,
+    "cross_origin": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "conflict": HTTPStatus.CONFLICT,
@@ -20,12 +23,18 @@ CODES: Final[dict[str, HTTPStatus]] = {
     "invalid_option": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unknown_model": HTTPStatus.UNPROCESSABLE_ENTITY,
     "model_not_installed": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "url_refused": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "url_failed": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "too_slow": HTTPStatus.REQUEST_TIMEOUT,
     "queue_full": HTTPStatus.TOO_MANY_REQUESTS,
+    "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     # the file, found out by the worker: never retried
     "bad_image": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too_many_pixels": HTTPStatus.UNPROCESSABLE_ENTITY,
     "bad_aspect": HTTPStatus.UNPROCESSABLE_ENTITY,
     "input_gone": HTTPStatus.GONE,
+    # the client's own deadline
+    "expired": HTTPStatus.GATEWAY_TIMEOUT,
     # ours
     "timeout": HTTPStatus.INTERNAL_SERVER_ERROR,
     "crashed": HTTPStatus.INTERNAL_SERVER_ERROR,

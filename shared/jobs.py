@@ -13,6 +13,8 @@ from shared.results import SCHEMA_VERSION, ImageResult
 
 #: the job function, named by its path: the web tier never imports the worker
 JOB_FUNCTION: Final = "worker.pipeline.run"
+#: the document that makes a job finished: written last, deleted first
+RESULT_DOCUMENT: Final = "result.json"
 #: the only functions a worker runs, whatever stands in Redis
 ALLOWED_FUNCTIONS: Final = frozenset({JOB_FUNCTION})
 
@@ -32,7 +34,7 @@ class DetectOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    score: float = Field(0.25, ge=0, le=1, description="least score of a detection")
+    score: float = Field(0.25, ge=0, le=1, description="only detections of a higher score")
     iou: float = Field(0.45, ge=0, le=1, description="NMS: boxes of a class that overlap more than this are one")
     max_detections: int = Field(100, ge=1, le=1000, description="at most so many, the best")
 
@@ -49,6 +51,13 @@ class InputFile(BaseModel):
     sha256: str
 
 
+class Priority(StrEnum):
+    """What is done first."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
 class JobRequest(BaseModel):
     """All that a worker needs to know: names, keys and options, never pixels."""
 
@@ -60,11 +69,16 @@ class JobRequest(BaseModel):
     options: DetectOptions
     cache_key: str
     created_at: datetime
+    priority: Priority = Priority.INTERACTIVE
+    deadline: datetime | None = Field(None, description="not finished by then, it fails as `expired`")
+    owner: str | None = Field(None, description="name of the API key that brought it; none where no keys are asked for")
 
 
-def cache_key(content_sha256: str, model: str, weights_sha256: str | None, options: DetectOptions) -> str:
-    """The same bytes, model, weights, options and form of result give the same key (SHA-256, hexadecimal)."""
-    parts = [SCHEMA_VERSION, content_sha256, model, weights_sha256, options.model_dump(mode="json")]
+def cache_key(content_sha256: str, model_fingerprint: str, options: DetectOptions, owner: str | None = None) -> str:
+    """The same bytes, model, options, owner and form of result give the same key (SHA-256, hexadecimal)."""
+    parts: list[object] = [SCHEMA_VERSION, content_sha256, model_fingerprint, options.model_dump(mode="json")]
+    if owner is not None:  # nobody learns from a quick answer what another has sent
+        parts.append(owner)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -93,6 +107,10 @@ PHASES: Final[tuple[Phase, ...]] = (
     "draw",
     "store",
 )
+
+
+#: what is said of a job among others that was deleted meanwhile
+GONE: Final = "gone"
 
 
 class Progress(BaseModel):
@@ -133,6 +151,8 @@ class JobSummary(BaseModel):
     options: DetectOptions
     position: int | None = Field(None, description="1 for the next in the queue; null once it is not waiting")
     progress: Progress | None = None
+    priority: Priority = Priority.INTERACTIVE
+    deadline: datetime | None = Field(None, description="if it is not finished by then, it fails as `expired`")
     attempts: int = Field(0, description="attempts that failed for a fault of the service and were made again")
     created_at: datetime
     started_at: datetime | None = None

@@ -88,7 +88,7 @@ class ImageResult(_Document):
     options: dict[str, float | int | str | bool]
     detections: list[Detection]
     counts: dict[str, int] = Field(description="objects per label, most frequent first")
-    object_string: str = Field(description='for instance "2 persons, 1 dog"')
+    object_string: str = Field(description='for instance "2 people, 1 dog"')
     text: str = Field(description="a plain sentence")
     notes: list[str] = Field(description="what a person should know, e.g. that only the first frame was used")
     artifacts: list[Artifact]
@@ -119,6 +119,7 @@ _IRREGULAR = {
     "skis": "skis",
     "scissors": "scissors",
 }
+_SOUND_OF_YOU = ("uni", "use", "usu", "eu")
 _ALREADY_PLURAL = {"skis", "scissors"}
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
@@ -158,7 +159,8 @@ def sentence(counts: dict[str, int]) -> str:
 def _spoken(label: str, count: int) -> str:
     noun = plural(label, count)
     if count == 1:
-        return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+        vowel = noun[:1].lower() in tuple("aeiou") and not noun.lower().startswith(_SOUND_OF_YOU)
+        return f"{'an' if vowel else 'a'} {noun}"
     return f"{_NUMBERS[count] if count < len(_NUMBERS) else count} {noun}"
 
 

@@ -4,6 +4,7 @@ The names in the environment are the field names in capitals: `MAX_UPLOAD_MB=64`
 """
 
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     )
     precision: Literal["f32", "bf16"] = Field("f32", description="arithmetic of the openvino engine")
     threads: int = Field(0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS")
+    worker_memory_mb: int = Field(0, ge=0, description="memory that a job may fill before it is ended; 0: no limit")
     max_resident_models: int = Field(3, ge=1, description="models a worker keeps in memory")
 
     # -- limits
@@ -60,9 +62,22 @@ class Settings(BaseSettings):
     max_megapixels: int = Field(100, ge=1, description="pixels of one image, in millions")
     max_aspect: int = Field(100, ge=1, description="long side divided by short side")
     max_queue: int = Field(1000, ge=1, description="jobs that may wait; more are answered 429")
+    bulk_files: int = Field(10, ge=1, description="a request with more files is bulk, unless it says otherwise")
     max_wait: Seconds = Field(60, description="seconds at most for `Prefer: wait=N`")
     trusted_proxies: int = Field(0, ge=0, description="reverse proxies in front, whose X-Forwarded-* headers count")
     web_processes: int = Field(2, ge=1, description="gunicorn processes")
+
+    # -- who may do what, and how fast
+    api_keys: str = Field("", description="name:sha256 of each key, apart by commas; empty: no key is asked for")
+    api_keys_file: Folder | None = Field(None, description="a file of such entries")
+    allowed_hosts: str = Field("", description="names the service is called by, apart by commas; empty: any")
+    cors_origins: str = Field("", description="origins whose pages may use the API, apart by commas")
+    rate_limit: str = Field("6000/minute", description="uploads of one key or address, such as 10/second; off: any")
+    max_queue_per_client: int = Field(500, ge=1, description="jobs of one key or address that may wait")
+    upload_timeout: Seconds = Field(30, description="seconds a body may take beside those for its size")
+    min_upload_rate: int = Field(4096, ge=1, description="bytes a second; a slower body is ended")
+    allow_url_input: bool = Field(False, description="fetch a photo from `url=` of an upload")
+    url_timeout: Seconds = Field(20, description="seconds to fetch a photo from a URL")
 
     # -- times
     job_timeout: Seconds = Field(60, description="seconds a photo may take; then its job is ended")
@@ -71,6 +86,8 @@ class Settings(BaseSettings):
     drain_timeout: Seconds = Field(25, description="seconds a job may go on after SIGTERM before it goes back")
     result_ttl: Seconds = Field(7 * DAY, description="seconds Redis remembers a finished job, and storage its files")
     failure_ttl: Seconds = Field(1 * DAY, description="seconds Redis remembers a failed or canceled job")
+    orphan_ttl: Seconds = Field(1 * HOUR, description="seconds until the janitor deletes files that belong to no job")
+    janitor_interval: Seconds = Field(5 * MINUTE, description="seconds between two rounds of the janitor")
 
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
@@ -81,6 +98,16 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """`storage_url`, or the folder that stands for it."""
         return self.storage_url or (self.data_dir / "storage").as_uri()
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether anybody who can reach the port may use the service, from other machines, too."""
+        if self.api_keys or self.api_keys_file:
+            return False
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
 
     @property
     def engine_cache(self) -> Path:

@@ -35,6 +35,9 @@ def main() -> int:
         lock = _own_data_dir(settings)
         _need_free_port(settings)
         process = _start(settings)
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 130
     except (CannotStartError, redis_server.NoRedisError) as error:
         print(f"dropsight: {error}", file=sys.stderr)
         return 1
@@ -91,7 +94,10 @@ def _start(settings: Settings) -> "subprocess.Popen[bytes]":
 
 def _fetch_default_model(settings: Settings) -> None:
     """Have the default model's files, or say what to do; the service starts either way and says it, too."""
-    catalog = load_catalog(settings.catalog, settings.default_model)
+    try:
+        catalog = load_catalog(settings.catalog, settings.default_model)
+    except (OSError, ValueError) as error:
+        raise CannotStartError(f"the catalogue {settings.catalog} cannot be used: {error}") from None
     entry = catalog[catalog.default]
     if not entry.missing_files(settings.weights_dir):
         return
@@ -139,10 +145,18 @@ def _announce(process: "subprocess.Popen[bytes]", settings: Settings) -> None:
         answer = _readiness(f"http://{_reachable(settings.host)}:{settings.port}/readyz")
         if answer is not None and answer.get("ready"):
             print(f"\n  Dropsight is ready: {address}\n\n  Ctrl-C ends it.", flush=True)
+            if settings.open_to_all:
+                print(
+                    "\n  NO API KEYS ARE SET: ANYBODY WHO CAN REACH THE PORT CAN USE IT. See docs/security.md.",
+                    flush=True,
+                )
             return
-        if answer is not None and time.monotonic() > next_word:
-            reasons = [check["message"] for check in answer["checks"].values() if not check["ok"]]
-            print(f"Up at {address}, but not ready: {' '.join(reasons)}", flush=True)
+        if time.monotonic() > next_word:
+            if answer is None:
+                print(f"{address} does not answer yet; {logs / 'web-0.log'} may say why", flush=True)
+            else:
+                reasons = [check["message"] for check in answer["checks"].values() if not check["ok"]]
+                print(f"Up at {address}, but not ready: {' '.join(reasons)}", flush=True)
             next_word = time.monotonic() + 4 * PATIENCE
         time.sleep(0.2)
 

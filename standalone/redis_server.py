@@ -62,6 +62,7 @@ def command(server: Path, socket: Path, data_dir: Path) -> list[str]:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "maxmemory-policy": "noeviction",
+        "hash-max-ziplist-value": "1024",  # a job is one compact string then: half the memory
         "daemonize": "no",
     }
     return [str(server), *(part for name, value in options.items() for part in (f"--{name}", value))]

@@ -10,7 +10,6 @@ root, no system package. `.venv-s3/` is made on the first call from `requirement
 import fcntl
 import hashlib
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -36,7 +35,8 @@ ROLES: Final = {
     "proxy": "swift.proxy.server",
 }
 
-# The servers end with the tests, also when those are killed with -9 (PR_SET_PDEATHSIG).
+# The servers end with the tests, also when those are killed with -9 (PR_SET_PDEATHSIG). They are whoever we are, also
+# a number that has no name, as it happens in containers.
 _BOOT: Final = """
 import ctypes, importlib, os, signal, sys
 if sys.platform == "linux":
@@ -44,6 +44,8 @@ if sys.platform == "linux":
 module, parent = sys.argv.pop(1), int(sys.argv.pop(1))
 if os.getppid() != parent:
     sys.exit(1)
+import swift.common.wsgi
+swift.common.wsgi.drop_privileges = lambda user: None
 sys.exit(importlib.import_module(module).main())
 """
 
@@ -73,7 +75,6 @@ _COMMON: Final = """
 bind_ip = 127.0.0.1
 bind_port = {port}
 workers = 0
-user = {user}
 swift_dir = {folder}
 devices = {folder}
 mount_check = false
@@ -241,12 +242,11 @@ class SwiftServer:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def _configure(self) -> None:
-        user = pwd.getpwuid(os.geteuid()).pw_name
         (self.folder / "disk").mkdir(parents=True, exist_ok=True)
         (self.folder / "swift.conf").write_text(_SWIFT_CONF)
         for role, port in self.ports.items():
             template = _COMMON + (_PROXY if role == "proxy" else _STORE)
-            values = {"port": port, "user": user, "folder": self.folder, "role": role, "secret": self.secret_key}
+            values = {"port": port, "folder": self.folder, "role": role, "secret": self.secret_key}
             (self.folder / f"{role}.conf").write_text(template.format(**values))
         ports = [str(self.ports[role]) for role in ("account", "container", "object")]
         _run([str(self._python), "-W", "ignore", "-c", _RINGS, str(self.folder), *ports], "make its rings")

@@ -7,8 +7,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.jobs import ErrorInfo
 from shared.settings import Settings, get_settings
-from web import errors, incoming, jobs, models, operations, results, security, uploads, views
+from web import access, errors, incoming, jobs, limits, models, operations, origins, results, security, uploads, views
 from web.services import EXTENSION, Services
+from web.slow import SlowBodies
 
 #: of all form fields together; the parser also holds a piece of a file (64 KiB) to this limit
 FORM_FIELDS_BYTES = 512 * 1024
@@ -38,10 +39,15 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.request_class = incoming.StreamingRequest
     app.extensions[EXTENSION] = Services.open(settings)
+    # in this order: whose page, whose key, how often
+    origins.register(app, settings)
+    access.register(app, settings)
+    limits.register(app, settings, app.extensions[EXTENSION])
     for blueprint in (uploads.bp, jobs.bp, views.bp, results.bp, models.bp, operations.bp):
         app.register_blueprint(blueprint)
     app.teardown_request(incoming.discard_unclaimed)
     app.context_processor(lambda: {"version": app.version})
+    app.wsgi_app = SlowBodies(app.wsgi_app, settings)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]

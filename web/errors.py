@@ -15,11 +15,14 @@ log = logging.getLogger(__name__)
 
 _HTTP_CODES = {
     HTTPStatus.BAD_REQUEST: "bad_request",
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.FORBIDDEN: "forbidden",
     HTTPStatus.NOT_FOUND: "not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_type",
     HTTPStatus.UNPROCESSABLE_ENTITY: "invalid_option",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limited",
 }
 
 
@@ -77,6 +80,8 @@ def _answer(code: str, message: str, status: HTTPStatus, retry_after: int | None
     else:
         response = jsonify(body)
     response.status_code = int(status)
+    if status is HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="dropsight"'
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response

@@ -8,7 +8,7 @@ from shared.settings import get_settings
 
 _settings = get_settings()
 
-bind = f"{_settings.host}:{_settings.port}"
+bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.web_processes
 worker_class = "gevent"
 worker_connections = 1000

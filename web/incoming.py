@@ -130,6 +130,8 @@ class StreamingRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,  # noqa: ARG002
     ) -> IO[bytes]:
+        if self.endpoint != "uploads.upload":
+            raise BadInputError("bad_request", "No file is taken here.")
         limit = services().settings.max_files
         files: list[IncomingFile] = g.setdefault("incoming", [])
         if len(files) >= limit:
@@ -161,5 +163,5 @@ def drain_body(request: Request) -> None:
             if not piece:
                 return
             left -= len(piece)
-    except (OSError, ValueError, HTTPException):
+    except (OSError, ValueError, HTTPException, PublicError):
         return

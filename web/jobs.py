@@ -10,6 +10,8 @@ from shared.errors import BadInputError, PublicError
 from shared.jobs import JobState, JobSummary, JobView, input_key, result_prefix
 from shared.media import IMAGE_ENDINGS
 from shared.queue import CancelOutcome
+from web.access import need_own_job, owner
+from web.describing import answers
 from web.ids import checked_id
 from web.live import follow
 from web.presenting import find_job, summary_of
@@ -46,7 +48,9 @@ class JobList(BaseModel):
 def list_jobs(query_data: ListQuery) -> JobList:
     """A page of jobs."""
     try:
-        page = services().queue.page(state=query_data.state, limit=query_data.limit, cursor=query_data.cursor)
+        page = services().queue.page(
+            state=query_data.state, limit=query_data.limit, cursor=query_data.cursor, owner=owner()
+        )
     except ValueError:
         raise BadInputError("invalid_option", "cursor: it is none of ours.") from None
     return JobList(jobs=[summary_of(record) for record in page.records], next=page.next)
@@ -72,6 +76,7 @@ def get_job(job_id: str) -> JobView | Response:
 def delete_job(job_id: str) -> tuple[str, int]:
     """Delete all there is of a job."""
     job_id = checked_id(job_id)
+    need_own_job(job_id)
     parts = services()
     known = parts.queue.forget(job_id)
     stored = parts.storage.delete_prefix(result_prefix(job_id))
@@ -92,13 +97,18 @@ def delete_job(job_id: str) -> tuple[str, int]:
 def cancel_job(job_id: str) -> JobView:
     """Cancel a job."""
     job_id = checked_id(job_id)
+    need_own_job(job_id)
     if services().queue.cancel(job_id) is CancelOutcome.TOO_LATE:
         raise PublicError("conflict", "The job has ended already.")
     return find_job(services(), job_id)
 
 
 @bp.get("/jobs/<job_id>/events")
-@bp.doc(summary="News of a job", description="Server-sent events `job`, with the job as data, until `end`.")
+@bp.doc(
+    summary="News of a job",
+    description="Server-sent events `job`, with the job as data, until `end`.",
+    responses=answers(("text/event-stream",), {200: "The events.", 404: "There is no such job."}),
+)
 def job_events(job_id: str) -> Response:
     """News of one job."""
     find_job(services(), checked_id(job_id))
@@ -109,6 +119,7 @@ def job_events(job_id: str) -> Response:
 @bp.doc(
     summary="News of several jobs",
     description=f"Server-sent events, like `/jobs/<id>/events`. `id` may be given up to {MOST_FOLLOWED} times.",
+    responses=answers(("text/event-stream",), {200: "The events.", 404: "An id is none.", 422: "No id, or too many."}),
 )
 def events() -> Response:
     """News of several jobs over one connection: browsers allow six to a host."""
@@ -130,5 +141,5 @@ def _event_stream(job_ids: list[str]) -> Response:
 @bp.doc(summary="Objects seen so far", description="Per label, over all jobs since the queue's database was made.")
 def counts() -> Response:
     """Objects seen so far."""
-    found = services().tally.counts()
+    found = services().tally.counts(owner())
     return jsonify({"counts": found, "total": sum(found.values())})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from shared.errors import PublicError
-from shared.jobs import JobView
+from shared.jobs import GONE, JobView
 from web.presenting import view_of
 from web.services import Services
 
@@ -61,6 +61,6 @@ def _states(services: Services, job_ids: list[str]) -> Iterator[tuple[str, str, 
         except PublicError as error:
             if error.code != "not_found":
                 raise
-            yield job_id, json.dumps({"id": job_id, "state": "gone"}), True
+            yield job_id, json.dumps({"id": job_id, "state": GONE}), True
         else:
             yield job_id, view.model_dump_json(by_alias=True), view.state.is_final

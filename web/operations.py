@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric, SummaryMetricFamil
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.errors import CODES, PublicError
+from web.describing import answers
 from web.services import Services, services
 
 bp = APIBlueprint("operations", __name__, tag="Operations")
@@ -23,7 +24,7 @@ def healthz() -> Response:
 
 
 @bp.get("/readyz")
-@bp.doc(summary="Can a photo be answered?", responses={503: "Something is missing; `checks` says what."})
+@bp.doc(summary="Can a photo be answered?", responses={200: "Yes.", 503: "Something is missing; `checks` says what."})
 def readyz() -> Response:
     """Redis, storage, and a live worker that has the default model."""
     parts = services()
@@ -60,7 +61,10 @@ def _need_worker(parts: Services) -> None:
 
 
 @bp.get("/metrics")
-@bp.doc(summary="Figures for Prometheus")
+@bp.doc(
+    summary="Figures for Prometheus",
+    responses=answers(("text/plain",), {200: "The figures."}),
+)
 def metrics() -> Response:
     """All figures come from Redis, so that every web process gives the same."""
     registry = CollectorRegistry(auto_describe=False)

@@ -1,5 +1,7 @@
 """Jobs as clients see them: what Redis knows of the living, what storage knows of the finished."""
 
+from datetime import timedelta
+
 from flask import url_for
 from pydantic import ValidationError
 
@@ -42,6 +44,7 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
         created_at=result.created_at,
         started_at=result.started_at,
         finished_at=result.finished_at,
+        expires_at=result.finished_at + timedelta(seconds=services.settings.result_ttl),
         links=links_of(job_id, JobState.FINISHED, result.source.content_type),
         result=result,
         colours=colours,
@@ -89,6 +92,8 @@ def _summary_fields(record: JobRecord) -> dict[str, object]:
         "options": request.options,
         "position": record.position,
         "progress": record.progress,
+        "priority": request.priority,
+        "deadline": request.deadline,
         "attempts": record.attempts,
         "created_at": request.created_at,
         "started_at": record.started_at,

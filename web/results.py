@@ -11,6 +11,7 @@ from shared.errors import PublicError
 from shared.jobs import input_key, result_key
 from shared.media import IMAGE_ENDINGS, SHOWN_BY_BROWSERS
 from shared.storage import MissingObjectError
+from web.describing import answers
 from web.ids import checked_id
 from web.presenting import stored_result
 from web.security import USER_FILE_POLICY
@@ -30,7 +31,10 @@ ARTIFACTS: Final = {
 @bp.doc(
     summary="A file of a result",
     description=f"`name` is one of {', '.join(ARTIFACTS)}, original. `?download=1` has a browser save it.",
-    responses={404: "There is no such file (yet)."},
+    responses=answers(
+        tuple(sorted({*ARTIFACTS.values(), *SHOWN_BY_BROWSERS})),
+        {200: "The file.", 304: "As the client has it.", 404: "There is no such file (yet)."},
+    ),
 )
 def get_artifact(job_id: str, name: str) -> Response:
     """Serve a file with a fixed type from an allow-list."""

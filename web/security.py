@@ -27,9 +27,10 @@ def register(app: APIFlask) -> None:
 
 def _add_headers(response: Response) -> Response:
     policy = dict(_POLICY)
-    public_s3 = services().settings.s3_public_endpoint_url
-    if public_s3 and services().settings.s3_presigned_links:
-        policy["img-src"] += f" {public_s3}"
+    settings = services().settings
+    if settings.s3_presigned_links:  # pictures then come from the bucket's own host
+        s3 = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https://*.amazonaws.com"
+        policy["img-src"] += f" {s3}"
     headers = response.headers
     headers.setdefault("Content-Security-Policy", "; ".join(f"{key} {value}" for key, value in policy.items()))
     headers["X-Content-Type-Options"] = "nosniff"

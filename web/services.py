@@ -5,8 +5,9 @@ from typing import cast
 
 from flask import current_app
 
-from shared.catalog import Catalog, load_catalog
+from shared.catalog import Catalog, CatalogReader
 from shared.queue import Fleet, JobQueue, Tally, connect
+from shared.safe_http import SafeClient
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
 
@@ -22,6 +23,8 @@ class Services:
     fleet: Fleet
     tally: Tally
     storage: Storage
+    http: SafeClient
+    reader: CatalogReader
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":
@@ -33,6 +36,8 @@ class Services:
             fleet=Fleet(connection),
             tally=Tally(connection),
             storage=open_storage(settings),
+            http=SafeClient(),
+            reader=CatalogReader(settings.catalog, settings.default_model),
         )
 
     def close(self) -> None:
@@ -41,8 +46,8 @@ class Services:
 
     @property
     def catalog(self) -> Catalog:
-        """The catalogue as it is now: a person may add a model while the service runs."""
-        return load_catalog(self.settings.catalog, self.settings.default_model)
+        """The models there are now. Raises `PublicError("model_broken")`."""
+        return self.reader.read()
 
 
 def services() -> Services:

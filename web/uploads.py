@@ -12,20 +12,25 @@ from werkzeug.datastructures import FileStorage
 from shared.catalog import ModelEntry
 from shared.errors import BadInputError, PublicError
 from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, cache_key, result_key
+from web.access import owner
 from web.errors import wants_html
+from web.fetching import fetch
 from web.incoming import IncomingFile
+from web.limits import client
 from web.services import Services, services
+from web.terms import TermFields, Terms, wanted_terms
 from web.waiting import wait_for_jobs, wanted_wait
 
 bp = APIBlueprint("uploads", __name__, tag="Jobs")
 
 
-class UploadForm(DetectOptions):
+class UploadForm(DetectOptions, TermFields):
     """The multipart form of an upload."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     file: Annotated[list[UploadFile], Field(description="one image or many")] = Field(default_factory=list)
+    url: str = Field("", description="where to fetch an image from, if the server allows it (`ALLOW_URL_INPUT`)")
     model: str = Field("", description="name of a model, see `GET /models`; empty: the default")
 
     @field_validator("file", mode="before")
@@ -55,6 +60,7 @@ class AcceptedMany(BaseModel):
 def refuse_early() -> None:
     """Say that the queue is full or away before the body is read."""
     queue, limit = services().queue, services().settings.max_queue
+    queue.check_client(client())
     waiting = queue.waiting()
     if waiting >= limit:
         raise PublicError("queue_full", f"{waiting} jobs are waiting already. Try again later.", retry_after=10)
@@ -75,7 +81,9 @@ def refuse_early() -> None:
         413: "Too large, or too many files.",
         415: "Not an image of a kind that is taken.",
         422: "An option is wrong, or there is no such model.",
-        429: "The queue is full; see `Retry-After`.",
+        403: "The page of another site sent it.",
+        408: "The body came too slowly.",
+        429: "The queue is full, or these are too many uploads; see `Retry-After`.",
         503: "Redis or storage is away; see `Retry-After`.",
     },
 )
@@ -84,20 +92,24 @@ def upload(form_and_files_data: UploadForm) -> Response:
     form, parts = form_and_files_data, services()
     entry = _installed_model(parts, form.model)
     files = [cast(IncomingFile, storage.stream) for storage in form.file if _is_file(storage)]
+    if form.url:
+        files.append(fetch(form.url))
     if not files:
         raise BadInputError("no_file", "There is no file in the form field 'file'.")
     options = DetectOptions(score=form.score, iou=form.iou, max_detections=form.max_detections)
-    accepted = _submit(parts, files, entry, options)
+    terms = wanted_terms(request, form, len(files), parts.settings)
+    accepted = _submit(parts, files, entry, options, terms)
     wait = wanted_wait(request, parts.settings.max_wait)
-    if wait:
-        return wait_for_jobs(parts, [item.id for item in accepted], wait)
+    done = all(item.state is JobState.FINISHED for item in accepted)
+    if (wait or done) and not wants_html():
+        cached = {item.id for item in accepted if item.cached}
+        return wait_for_jobs(parts, [item.id for item in accepted], wait, cached)
     if wants_html():  # the form of the page, where scripts are off
         return redirect(accepted[0].url if len(accepted) == 1 else url_for("views.index"), 303)  # type: ignore[return-value]
     many = AcceptedMany(jobs=accepted)
     body = accepted[0] if len(files) == 1 else many
-    done = all(item.state is JobState.FINISHED for item in accepted)
     response = jsonify(body.model_dump(mode="json"))
-    response.status_code = 200 if done else 202
+    response.status_code = 202
     if len(files) == 1:
         response.headers["Location"] = accepted[0].status_url
     return response
@@ -123,19 +135,21 @@ def _installed_model(parts: Services, name: str) -> ModelEntry:
     return entry
 
 
-def _submit(parts: Services, files: list[IncomingFile], entry: ModelEntry, options: DetectOptions) -> list[Accepted]:
+def _submit(
+    parts: Services, files: list[IncomingFile], entry: ModelEntry, options: DetectOptions, terms: Terms
+) -> list[Accepted]:
     requests: list[JobRequest] = []
     accepted: list[Accepted] = []
     for file in files:
         complete = file.complete
-        key = cache_key(complete.sha256, entry.name, entry.weights.sha256, options)
+        key = cache_key(complete.sha256, entry.fingerprint(parts.settings.weights_dir), options, owner())
         known = _known(parts, key)
         if known is not None:
             accepted.append(_accepted(known, JobState.FINISHED, cached=True))
             continue
-        requests.append(_request(file, complete, entry, options, key))
+        requests.append(_request(file, complete, entry, options, key).model_copy(update=terms._asdict()))
         accepted.append(_accepted(file.job_id, JobState.QUEUED))
-    positions = iter(parts.queue.submit(requests) if requests else [])
+    positions = iter(parts.queue.submit(requests, client()) if requests else [])
     claimed = {request.id for request in requests}
     for file in files:
         if file.job_id in claimed:
@@ -145,9 +159,12 @@ def _submit(parts: Services, files: list[IncomingFile], entry: ModelEntry, optio
 
 def _known(parts: Services, key: str) -> str | None:
     job_id = parts.queue.find_cached(key)
-    if job_id is None or parts.storage.stat(result_key(job_id, "result.json")) is None:
+    if job_id is None:
         return None
-    return job_id
+    record = parts.queue.get(job_id)
+    if record is not None and record.state is not JobState.FINISHED:  # canceled, though its result was written
+        return None
+    return job_id if parts.storage.stat(result_key(job_id, "result.json")) is not None else None
 
 
 def _request(
@@ -160,6 +177,7 @@ def _request(
         options=options,
         cache_key=key,
         created_at=datetime.now(UTC),
+        owner=owner(),
     )
 
 

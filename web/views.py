@@ -4,8 +4,9 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify, make_response, render_template, request
 
 from shared.errors import CODES
-from shared.jobs import JobState
+from shared.jobs import JobState, result_key
 from shared.media import IMAGE_ENDINGS
+from web.describing import answers
 from web.errors import wants_html
 from web.ids import checked_id
 from web.presenting import find_job
@@ -42,7 +43,18 @@ def docs() -> str:
         "A browser gets a page. Other clients get the drawn image once the job has finished, before that status "
         "202 with the job, and if it failed its error."
     ),
-    responses={202: "Not finished yet.", 404: "There is no such job."},
+    responses=answers(
+        ("image/jpeg", "text/html"),
+        {
+            200: "The page, or the drawn image.",
+            202: "Not finished yet.",
+            304: "As the client has it.",
+            404: "There is no such job.",
+            410: "It was canceled.",
+            422: "It failed: the file.",
+            500: "It failed: the service.",
+        },
+    ),
 )
 def view(job_id: str) -> Response:
     """The page of a job, or its drawn image."""
@@ -51,7 +63,7 @@ def view(job_id: str) -> Response:
         body = job.model_dump(mode="json", by_alias=True)
         return make_response(render_template("view.html", job=body, absolute_url=request.url))
     if job.state is JobState.FINISHED:
-        return serve(f"results/{job.id}/annotated.jpg", "image/jpeg", job.id, "annotated.jpg", job.filename)
+        return serve(result_key(job.id, "annotated.jpg"), "image/jpeg", job.id, "annotated.jpg", job.filename)
     response = jsonify(job.model_dump(mode="json", by_alias=True))
     response.status_code = 202
     if job.state is JobState.CANCELED:

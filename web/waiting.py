@@ -2,11 +2,13 @@
 
 import re
 import time
+from collections.abc import Collection
 
 from flask import Request, Response, jsonify
 
-from shared.errors import BadInputError
-from shared.jobs import JobView
+from shared.errors import BadInputError, PublicError
+from shared.jobs import GONE
+from shared.queue import JobRecord
 from web.presenting import view_of
 from web.services import Services
 
@@ -28,8 +30,20 @@ def wanted_wait(request: Request, longest: int) -> int:
     return min(int(match[1]), longest) if match else 0
 
 
-def wait_for_jobs(services: Services, job_ids: list[str], seconds: int) -> Response:
-    """The jobs, with their results if all end in time (status 200), else as they are then (status 202)."""
+def wait_for_jobs(
+    services: Services, job_ids: list[str], seconds: int, cached: Collection[str] | None = None
+) -> Response:
+    """The jobs, with their results if all end in time (status 200), else as they are then (status 202).
+
+    Args:
+        services: of the app.
+        job_ids: one job gives an object, several give `{"jobs": [...]}`.
+        seconds: at most; 0 does not wait.
+        cached: for the answer to an upload: which of them were known from before.
+
+    Raises:
+        PublicError: "not_found": the one job is gone. Of several, such a one is `{"id", "state": "gone"}`.
+    """
     end = time.monotonic() + seconds
     seen = services.queue.events.last(job_ids)
     while True:
@@ -43,19 +57,28 @@ def wait_for_jobs(services: Services, job_ids: list[str], seconds: int) -> Respo
         if not pending or left <= 0:
             break
         seen |= services.queue.events.wait({job_id: seen[job_id] for job_id in pending}, left)
-    views = [view_of(services, job_id, record) for job_id, record in zip(job_ids, records, strict=True)]
-    response = jsonify(_body(views))
-    response.status_code = 200 if all(view.state.is_final for view in views) else 202
-    response.headers["Preference-Applied"] = f"wait={seconds}"
-    if len(views) == 1:
-        response.headers["Location"] = views[0].links.self
+    bodies = [_body(services, job_id, record, cached) for job_id, record in zip(job_ids, records, strict=True)]
+    if len(bodies) == 1 and bodies[0]["state"] == GONE:
+        raise PublicError("not_found", "There is no such job, or it has expired.")
+    response = jsonify(bodies[0] if len(bodies) == 1 else {"jobs": bodies})
+    response.status_code = 202 if pending else 200
+    if seconds:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    if len(bodies) == 1:
+        response.headers["Location"] = str(bodies[0]["status_url"])
     return response
 
 
-def _body(views: list[JobView]) -> dict[str, object]:
-    """A view each; `url` and `status_url` as in the answer of an upload that does not wait."""
-    bodies = [
-        {**view.model_dump(mode="json", by_alias=True), "url": view.links.view, "status_url": view.links.self}
-        for view in views
-    ]
-    return bodies[0] if len(bodies) == 1 else {"jobs": bodies}
+def _body(
+    services: Services, job_id: str, record: JobRecord | None, cached: Collection[str] | None
+) -> dict[str, object]:
+    """The job; for an upload also what its answer has when it does not wait."""
+    try:
+        view = view_of(services, job_id, record)
+    except PublicError as error:
+        if error.code != "not_found":
+            raise
+        return {"id": job_id, "state": GONE}
+    body = view.model_dump(mode="json", by_alias=True)
+    body |= {"url": view.links.view, "status_url": view.links.self}
+    return body if cached is None else body | {"cached": job_id in cached}

@@ -42,7 +42,6 @@ _FONT_FILE: Final = Path(__file__).parent / "fonts" / "Inter-SemiBold.otf"
 JPEG_QUALITY: Final = 90
 #: up to this many pixels a JPEG keeps the colour of each: thin lines stay sharp, and it costs little
 _FULL_COLOUR_PIXELS: Final = 512 * 512
-THUMBNAIL_SIDE: Final = 512
 
 
 def draw_detections(pixels: Pixels, detections: Sequence[Detection]) -> Pixels:
@@ -83,7 +82,7 @@ def encode_jpeg(pixels: Pixels, quality: int = JPEG_QUALITY) -> bytes:
     return encoded.tobytes()
 
 
-def thumbnail(pixels: Pixels, max_side: int = THUMBNAIL_SIDE) -> Pixels:
+def thumbnail(pixels: Pixels, max_side: int) -> Pixels:
     """The picture in small, `max_side` at most on its long side. A smaller one is returned as it is."""
     height, width = pixels.shape[:2]
     scale = max_side / max(height, width)

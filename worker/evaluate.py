@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
     settings = settings or get_settings()
     try:
         catalog = load_catalog(settings.catalog, settings.default_model)
-        model = ModelCache(catalog, settings).get(options.model or catalog.default)
+        model = ModelCache(lambda: catalog, settings).get(options.model or catalog.default)
         report = evaluate(model, options.data, limit=options.limit, iou=options.iou, progress=not options.json)
     except (PublicError, EvaluationError, OSError, ValueError) as error:
         print(error.message if isinstance(error, PublicError) else error, file=sys.stderr)

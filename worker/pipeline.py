@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rq.job import Job
 
-from shared.catalog import load_catalog
+from shared.catalog import CatalogReader
 from shared.errors import BadInputError, PublicError
-from shared.jobs import PHASES, JobRequest, Phase, result_key
+from shared.jobs import PHASES, JobRequest, Phase, result_key, result_prefix
 from shared.queue import JobQueue, Tally, connect
 from shared.results import Artifact, Detection, ImageResult, Source, count_labels, object_string, sentence
 from shared.settings import Settings
@@ -57,12 +57,14 @@ def set_up(settings: Settings) -> dict[str, Any]:
         What the worker announces of itself: the engine.
     """
     global _tools
-    catalog = load_catalog(settings.catalog, settings.default_model)
-    connection = connect(settings.redis_url, patient=True)
+    reader = CatalogReader(settings.catalog, settings.default_model)
+    catalog = reader.read()
+    # Not patient: a job that meets an absent Redis is put back by the worker, which is
+    connection = connect(settings.redis_url, patient=False)
     _tools = Tools(
         settings=settings,
         storage=open_storage(settings),
-        models=ModelCache(catalog, settings),
+        models=ModelCache(reader.read, settings),
         jobs=JobQueue(connection, settings),
         tally=Tally(connection),
     )
@@ -90,7 +92,11 @@ def run(request: Mapping[str, Any]) -> None:
     if _tools is None:
         raise RuntimeError("set_up was not called in this process")
     job = JobRequest.model_validate(request)
-    result = _process(job, _tools)
+    try:
+        result = _process(job, _tools)
+    finally:
+        if _tools.jobs.was_deleted(job.id):
+            _tools.storage.delete_prefix(result_prefix(job.id))
     log.info(
         "job %s: %s on %s, %.0f ms: %s",
         job.id,
@@ -145,7 +151,7 @@ def _process(job: JobRequest, tools: Tools) -> ImageResult:
         timings_ms=clock.timings(job.created_at),
     )
     tools.storage.put(result_key(job.id, "result.json"), result.to_json(), "application/json")
-    tools.tally.record(Job.key_for(job.id), counts, result.timings_ms)
+    tools.tally.record(Job.key_for(job.id), counts, result.timings_ms, job.owner)
     tools.jobs.remember_cached(job.cache_key, job.id)
     return result
 

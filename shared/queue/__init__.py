@@ -8,6 +8,7 @@ from shared.queue.connection import connect, queue_errors
 from shared.queue.events import Events
 from shared.queue.fleet import Fleet, WorkerInfo
 from shared.queue.jobs import CancelOutcome, JobPage, JobQueue, JobRecord
+from shared.queue.lanes import Lane, Lanes
 from shared.queue.tally import Tally
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "JobPage",
     "JobQueue",
     "JobRecord",
+    "Lane",
+    "Lanes",
     "Tally",
     "WorkerInfo",
     "connect",

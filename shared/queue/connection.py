@@ -11,6 +11,8 @@ from redis.retry import Retry
 
 from shared.errors import TransientError
 
+#: more than `worker_connections` of gunicorn: a client that waits for news holds a connection
+MAX_CONNECTIONS = 2048
 RETRIED = [BusyLoadingError, ConnectionError, TimeoutError]
 
 
@@ -29,6 +31,8 @@ def connect(url: str, *, patient: bool) -> redis.Redis:
         retry=retry,
         retry_on_error=RETRIED,
         health_check_interval=15,
+        # each page that follows jobs holds one; the limit is only there to find a leak
+        max_connections=MAX_CONNECTIONS,
         socket_connect_timeout=2,
         socket_timeout=30 if patient else 5,
         **options,

@@ -14,6 +14,8 @@ from shared.queue.connection import queue_errors, text
 
 KEPT_ENTRIES: Final = 32
 KEPT_SECONDS: Final = 3600
+#: after the last news of a job: a stream takes 4 KB, more than all else of a finished job together
+KEPT_AFTER_END: Final = 60
 START: Final = "0-0"
 
 
@@ -23,11 +25,11 @@ class Events:
     def __init__(self, connection: redis.Redis) -> None:
         self._redis = connection
 
-    def publish(self, job_id: str, pipeline: "redis.client.Pipeline | None" = None) -> None:
-        """Say that a job has changed, at once or with a pipeline of the caller's."""
+    def publish(self, job_id: str, pipeline: "redis.client.Pipeline | None" = None, *, last: bool = False) -> None:
+        """Say that a job has changed, at once or with a pipeline of the caller's; `last`: it will not again."""
         pipe = self._redis.pipeline(transaction=False) if pipeline is None else pipeline
         pipe.xadd(keys.events(job_id), {"n": 1}, maxlen=KEPT_ENTRIES, approximate=True)
-        pipe.expire(keys.events(job_id), KEPT_SECONDS)
+        pipe.expire(keys.events(job_id), KEPT_AFTER_END if last else KEPT_SECONDS)
         if pipeline is None:
             pipe.execute()
 

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 from typing import Final, NamedTuple
 
 import redis
 from pydantic import BaseModel, ValidationError
-from rq import Queue, Retry
+from rq import Retry
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
@@ -17,10 +19,12 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcformat
 
 from shared.errors import PublicError
-from shared.jobs import JOB_FUNCTION, ErrorInfo, JobRequest, JobState, Phase, Progress
+from shared.jobs import JOB_FUNCTION, ErrorInfo, JobRequest, JobState, Phase, Priority, Progress
 from shared.queue import keys
+from shared.queue.clients import Clients
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
+from shared.queue.lanes import Lanes, place
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,11 @@ _STATES: Final = {
 #: an RQ failure without words of ours: the worker died, and others gave up after the last attempt
 CRASHED: Final = ErrorInfo(code="crashed", message="The worker died while working on this file, also when tried again.")
 
+#: seconds for which a worker that has a deleted job can find out; longer than any job may take
+DELETED_SECONDS: Final = 24 * 3600
+
+EXPIRED: Final = ErrorInfo(code="expired", message="This file was not finished by the deadline of its sender.")
+
 # Set a field of a job and say so, but never bring a deleted job back. KEYS: job hash, events. ARGV: field, value.
 _SET_FIELD = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -47,6 +56,49 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', 32, '*', 'n', 1)
 redis.call('EXPIRE', KEYS[2], 3600)
 return 1
+"""
+
+
+# Fail a waiting job whose deadline has passed; one that a worker has is that worker's to end. ARGV: job id, now in
+# seconds and in RQ's form, error, seconds to remember. KEYS: deadlines, job hash, events, both queues, both
+# registries of failed jobs in the same order.
+_EXPIRE = """
+local status = redis.call('HGET', KEYS[2], 'status')
+if status == 'started' then return 0 end
+if status ~= 'queued' then redis.call('ZREM', KEYS[1], ARGV[1]) return 0 end
+for lane = 4, 5 do
+  if redis.call('LREM', KEYS[lane], 1, ARGV[1]) == 1 then
+    redis.call('HSET', KEYS[2], 'status', 'failed', 'ended_at', ARGV[3], 'ds_error', ARGV[4])
+    redis.call('EXPIRE', KEYS[2], ARGV[5])
+    redis.call('ZADD', KEYS[lane + 2], ARGV[2] + ARGV[5], ARGV[1])
+    redis.call('ZREM', KEYS[1], ARGV[1])
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', 32, '*', 'n', 1)
+    redis.call('EXPIRE', KEYS[3], 3600)
+    return 1
+  end
+end
+return 0
+"""
+
+
+# Wish a job canceled, in one step with reading whether it has begun: a worker claims a job in one step, too, so one
+# of both sees the other (RQ issue 2160). KEYS: job hash, events. ARGV: cancel field. The status, nil if there is none.
+_WISH_CANCELED = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if status == 'queued' or status == 'started' or status == 'deferred' or status == 'scheduled' then
+  redis.call('HSET', KEYS[1], ARGV[1], 1)
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', 32, '*', 'n', 1)
+  redis.call('EXPIRE', KEYS[2], 3600)
+end
+return status
+"""
+
+# A late heartbeat of RQ's brings a deleted job back as a hash without a job in it. KEYS: job hash.
+_BURY = """
+if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'data') == 0 then
+  return redis.call('DEL', KEYS[1])
+end
+return 0
 """
 
 
@@ -84,19 +136,29 @@ class JobQueue:
 
     #: ids looked through at most for one page of a list filtered by state
     SCAN_LIMIT: Final = 2000
+    #: of them, ids looked at in one go
+    SCAN_BATCH: Final = 500
 
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
         self.redis = connection
         self.events = Events(connection)
+        self._clients = Clients(connection)
         self._settings = settings
         self._set_field = connection.register_script(_SET_FIELD)
-        self._queue = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
+        self._wish_canceled = connection.register_script(_WISH_CANCELED)
+        self._bury = connection.register_script(_BURY)
+        self._expire = connection.register_script(_EXPIRE)
+        self.lanes = Lanes(connection)
 
     # -- submit
 
     @queue_errors()
-    def submit(self, requests: Sequence[JobRequest]) -> list[int]:
+    def submit(self, requests: Sequence[JobRequest], client: str | None = None) -> list[int]:
         """Put jobs into the queue: all of them or none.
+
+        Args:
+            requests: the jobs.
+            client: who brings them, if they are to count against a client's own limit.
 
         Returns:
             The position of each, 1 for the next to be run.
@@ -105,18 +167,24 @@ class JobQueue:
             PublicError: "queue_full".
             TransientError: "queue_down".
         """
-        waiting = self.waiting()
+        interactive, bulk = self.lanes.waiting()
+        waiting = interactive + bulk
         if waiting + len(requests) > self._settings.max_queue:
             raise PublicError(
                 "queue_full",
                 f"{waiting} jobs are waiting already. Try again in a while.",
                 retry_after=self._retry_after(waiting),
             )
+        if client is not None:
+            self.check_client(client, len(requests))
         # asked for here, because RQ would ask in the middle of the pipeline
-        version = self._queue.get_redis_server_version()
+        version = self.lanes.interactive.get_redis_server_version()
         pipe = self.redis.pipeline()
+        lengths = {Priority.INTERACTIVE: interactive, Priority.BULK: bulk}
+        indexes: list[int] = []
         for request in requests:
-            job = self._queue.create_job(
+            lane = self.lanes.of(request.priority)
+            job = lane.create_job(
                 JOB_FUNCTION,
                 kwargs={"request": request.model_dump(mode="json")},
                 job_id=request.id,
@@ -127,11 +195,40 @@ class JobQueue:
                 description=request.id,
             )
             job.redis_server_version = version
-            self._queue.enqueue_job(job, pipeline=pipe)
+            lane.enqueue_job(job, pipeline=pipe)
+            indexes.append(lengths[request.priority])
+            lengths[request.priority] += 1
             pipe.zadd(keys.JOBS, {request.id: request.created_at.timestamp()})
+            if request.deadline is not None:
+                pipe.zadd(keys.DEADLINES, {request.id: request.deadline.timestamp()})
+            if request.owner is not None:
+                self._add_to_owner(request, request.owner, pipe)
             self.events.publish(request.id, pipe)
+        if client is not None:
+            self._clients.add(client, [request.id for request in requests], datetime.now(UTC).timestamp(), pipe)
         pipe.execute()
-        return [waiting + number for number in range(1, len(requests) + 1)]
+        return [
+            place(request.priority, index, lengths[Priority.INTERACTIVE], lengths[Priority.BULK])
+            for request, index in zip(requests, indexes, strict=True)
+        ]
+
+    def check_client(self, client: str, more: int = 1) -> None:
+        """Raises `PublicError("queue_full")` if a client would have more jobs waiting than one may."""
+        limit = self._settings.max_queue_per_client
+        waiting = self._clients.waiting(client, max(1, limit + 1 - more))
+        if waiting + more > limit:
+            raise PublicError(
+                "queue_full",
+                f"{waiting} jobs of yours are waiting already, and {limit} may. Try again in a while.",
+                retry_after=self._retry_after(waiting),
+            )
+
+    def _add_to_owner(self, request: JobRequest, owner: str, pipe: "redis.client.Pipeline") -> None:
+        longest = max(self._settings.result_ttl, self._settings.failure_ttl)
+        created = request.created_at.timestamp()
+        pipe.zadd(keys.jobs(owner), {request.id: created})
+        pipe.zremrangebyscore(keys.jobs(owner), "-inf", created - longest)
+        pipe.expire(keys.jobs(owner), longest)
 
     def _retry_after(self, waiting: int) -> int:
         return max(1, min(60, waiting // 10))
@@ -139,7 +236,7 @@ class JobQueue:
     @queue_errors()
     def waiting(self) -> int:
         """Number of jobs that wait for a worker."""
-        return self.redis.llen(self._queue.key)
+        return sum(self.lanes.waiting())
 
     # -- look up
 
@@ -151,24 +248,35 @@ class JobQueue:
     @queue_errors()
     def get_many(self, job_ids: Sequence[str], *, positions: bool = True) -> list[JobRecord | None]:
         """The jobs in the order asked for; None for those that Redis does not know (any more)."""
+        records = self._read(job_ids)
+        if any(_is_late(record) for record in records) and self.expire_due():
+            records = self._read(job_ids)  # no worker was there to see to it
+        if positions:
+            self._add_positions(records)
+        return records
+
+    def _read(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
         pipe = self.redis.pipeline(transaction=False)
         for job_id in job_ids:
             key = Job.key_for(job_id)
             pipe.hgetall(key)
             pipe.ttl(key)
         found = pipe.execute()
-        records = [self._record(job_id, found[2 * i], found[2 * i + 1]) for i, job_id in enumerate(job_ids)]
-        if positions:
-            self._add_positions(records)
-        return records
+        return [self._record(job_id, found[2 * i], found[2 * i + 1]) for i, job_id in enumerate(job_ids)]
 
     def _add_positions(self, records: Iterable[JobRecord | None]) -> None:
         queued = [record for record in records if record is not None and record.state is JobState.QUEUED]
+        if not queued:
+            return
         pipe = self.redis.pipeline(transaction=False)
+        for lane in self.lanes:
+            pipe.llen(lane.key)
         for record in queued:
-            pipe.lpos(self._queue.key, record.request.id)
-        for record, index in zip(queued, pipe.execute(), strict=True):
-            record.position = None if index is None else index + 1
+            pipe.lpos(self.lanes.of(record.request.priority).key, record.request.id)
+        interactive, bulk, *indexes = pipe.execute()
+        for record, index in zip(queued, indexes, strict=True):
+            if index is not None:
+                record.position = place(record.request.priority, index, interactive, bulk)
 
     def _record(self, job_id: str, fields: Mapping[bytes | str, bytes | str], ttl: int) -> JobRecord | None:
         job = Job(job_id, connection=self.redis, serializer=JSONSerializer)
@@ -204,13 +312,14 @@ class JobQueue:
     # -- list
 
     @queue_errors()
-    def page(self, *, state: JobState | None, limit: int, cursor: str | None) -> JobPage:
+    def page(self, *, state: JobState | None, limit: int, cursor: str | None, owner: str | None = None) -> JobPage:
         """A page of jobs, newest first.
 
         Args:
             state: only such jobs. A page may then hold fewer than `limit` though more follow.
             limit: most jobs on the page.
             cursor: `next` of the page before.
+            owner: only the jobs of that API key.
 
         Raises:
             ValueError: the cursor is none of ours.
@@ -218,25 +327,29 @@ class JobQueue:
         highest = _parse_cursor(cursor)
         records: list[JobRecord] = []
         looked_at = 0
+        most = limit + 1 if state is None else self.SCAN_BATCH
         while looked_at < self.SCAN_LIMIT:
             batch: list[tuple[bytes, float]] = self.redis.zrange(  # type: ignore[assignment]
-                keys.JOBS,
+                keys.jobs(owner),
                 highest,
                 "-inf",
                 desc=True,
                 byscore=True,
                 offset=0,
-                num=max(limit, 100) + 1,
+                num=most,
                 withscores=True,
             )
-            ids = [text(member) for member, _ in batch]
-            for (_, score), record in zip(batch, self.get_many(ids, positions=False), strict=True):
-                if len(records) == limit:
-                    self._add_positions(records)
-                    return JobPage(records, repr(score))
-                if record is not None and (state is None or record.state is state):
-                    records.append(record)
-            if len(batch) <= max(limit, 100):
+            matching = batch if state is None else self._in_state(batch, state)
+            for start in range(0, len(matching), limit + 1):
+                part = matching[start : start + limit + 1]
+                found = self.get_many([text(member) for member, _ in part], positions=False)
+                for (_, score), record in zip(part, found, strict=True):
+                    if len(records) == limit:
+                        self._add_positions(records)
+                        return JobPage(records, repr(score))
+                    if record is not None and (state is None or record.state is state):
+                        records.append(record)
+            if len(batch) < most:
                 self._add_positions(records)
                 return JobPage(records, None)
             looked_at += len(batch)
@@ -244,27 +357,64 @@ class JobQueue:
         self._add_positions(records)
         return JobPage(records, highest)
 
+    def _in_state(self, batch: list[tuple[bytes, float]], state: JobState) -> list[tuple[bytes, float]]:
+        """Those that are in the state: one small field is read of each, not the whole job."""
+        pipe = self.redis.pipeline(transaction=False)
+        for member, _ in batch:
+            pipe.hget(Job.key_for(text(member)), "status")
+        wanted = {status.value for status, public in _STATES.items() if public is state}
+        return [
+            item
+            for item, status in zip(batch, pipe.execute(), strict=True)
+            if status is not None and text(status) in wanted
+        ]
+
     @queue_errors()
     def forget_expired(self, longest_ttl: int) -> None:
         """Take the ids of jobs that Redis must have forgotten by now off the list."""
         self.redis.zremrangebyscore(keys.JOBS, "-inf", datetime.now(UTC).timestamp() - longest_ttl)
+
+    # -- what the janitor asks
+
+    @queue_errors()
+    def known(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of the jobs that Redis knows, in whatever state."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.exists(Job.key_for(job_id))
+        return {job_id for job_id, there in zip(job_ids, pipe.execute(), strict=True) if there}
+
+    @queue_errors()
+    def forget_gone(self) -> int:
+        """Take jobs that Redis has forgotten off our list, and off the one registry that RQ never cleans."""
+        count = 0
+        for key in (keys.JOBS, *(lane.canceled_job_registry.key for lane in self.lanes)):
+            members = (text(member) for member, _ in self.redis.zscan_iter(key, count=self.SCAN_LIMIT))
+            while batch := list(islice(members, self.SCAN_LIMIT)):
+                gone = set(batch) - self.known(batch)
+                if gone:
+                    count += self.redis.zrem(key, *gone)
+        return count
+
+    @queue_errors()
+    def claim_sweep(self, seconds: int) -> bool:
+        """Whether the caller is the one to run the janitor, and nobody else for so many seconds."""
+        return bool(self.redis.set(keys.JANITOR, 1, nx=True, ex=seconds))
 
     # -- cancel and forget
 
     @queue_errors()
     def cancel(self, job_id: str) -> CancelOutcome:
         """Keep a waiting job from running, or stop a running one. Raises `PublicError("not_found")`."""
-        try:
-            job = Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
-        except NoSuchJobError:
-            raise PublicError("not_found", "There is no such job.") from None
-        state = _STATES[job.get_status(refresh=False)]
+        status = self._wish_canceled(keys=[Job.key_for(job_id), keys.events(job_id)], args=[keys.CANCEL])
+        if status is None:
+            raise PublicError("not_found", "There is no such job.")
+        state = _STATES[JobStatus(text(status))]
         if state.is_final:
             return CancelOutcome.CANCELED if state is JobState.CANCELED else CancelOutcome.TOO_LATE
-        # The flag first: a worker that takes the job in this very moment looks at it before it starts (RQ issue 2160).
-        self._set_field(keys=[job.key, keys.events(job_id)], args=[keys.CANCEL, 1])
         if state is JobState.QUEUED:
-            self.mark_canceled(job)
+            with suppress(NoSuchJobError):
+                self.mark_canceled(Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer))
             return CancelOutcome.CANCELED
         try:
             send_stop_job_command(self.redis, job_id, serializer=JSONSerializer)
@@ -275,7 +425,10 @@ class JobQueue:
     def mark_canceled(self, job: Job) -> None:
         """Give a job that does not run its end as canceled."""
         pipe = self.redis.pipeline()
-        job.cancel(pipeline=pipe)
+        try:
+            job.cancel(pipeline=pipe)
+        except InvalidJobOperation:  # by the web tier and by the worker that took it, at the same moment
+            return
         pipe.hset(job.key, "ended_at", utcformat(datetime.now(UTC)))
         pipe.expire(job.key, self._settings.failure_ttl)
         self.events.publish(job.id, pipe)
@@ -284,6 +437,7 @@ class JobQueue:
     @queue_errors()
     def forget(self, job_id: str) -> bool:
         """Delete all that Redis knows of a job, stopping it first. False when it knew nothing."""
+        self.redis.set(keys.deleted(job_id), 1, ex=DELETED_SECONDS)
         try:
             job = Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
         except NoSuchJobError:
@@ -293,18 +447,49 @@ class JobQueue:
             self.cancel(job_id)
         request = self._record(job_id, self.redis.hgetall(job.key), -1)
         job.delete()
-        CanceledJobRegistry(keys.QUEUE, connection=self.redis, serializer=JSONSerializer).remove(job)
+        CanceledJobRegistry(job.origin, connection=self.redis, serializer=JSONSerializer).remove(job)
         pipe = self.redis.pipeline()
         pipe.zrem(keys.JOBS, job_id)
         pipe.delete(f"rq:results:{job_id}")
         if request is not None:
             pipe.delete(keys.cached(request.request.cache_key))
+            if request.request.owner is not None:
+                pipe.zrem(keys.jobs(request.request.owner), job_id)
         self.events.publish(job_id, pipe)
         pipe.execute()
         return True
 
+    # -- deadlines
+
+    @queue_errors()
+    def expire_due(self) -> int:
+        """Fail the waiting jobs whose deadline has passed; returns how many."""
+        now = datetime.now(UTC)
+        due: list[bytes] = self.redis.zrangebyscore(  # type: ignore[assignment]
+            keys.DEADLINES, "-inf", now.timestamp(), start=0, num=self.SCAN_LIMIT
+        )
+        lanes = list(self.lanes)
+        lists = [*(lane.key for lane in lanes), *(lane.failed_job_registry.key for lane in lanes)]
+        count = 0
+        for job_id in map(text, due):
+            count += self._expire(
+                keys=[keys.DEADLINES, Job.key_for(job_id), keys.events(job_id), *lists],
+                args=[job_id, now.timestamp(), utcformat(now), EXPIRED.model_dump_json(), self._settings.failure_ttl],
+            )
+        return count
+
     # -- what the worker says
 
+    @queue_errors()
+    def was_deleted(self, job_id: str) -> bool:
+        """Whether somebody deleted the job while a worker had it: nothing of it may stay behind."""
+        return bool(self.redis.exists(keys.deleted(job_id)))
+
+    def bury(self, job_id: str) -> None:
+        """Delete what late heartbeats left of a job that was deleted while it ran."""
+        self._bury(keys=[Job.key_for(job_id)])
+
+    @queue_errors()
     def report_progress(self, job_id: str, phase: Phase, percent: int) -> None:
         """Say what a running job is doing."""
         progress = Progress(phase=phase, percent=percent)
@@ -320,6 +505,7 @@ class JobQueue:
         found = self.redis.get(keys.cached(cache_key))
         return text(found) if found else None
 
+    @queue_errors()
     def remember_cached(self, cache_key: str, job_id: str) -> None:
         """Note a finished job as the answer to its cache key."""
         self.redis.set(keys.cached(cache_key), job_id, ex=self._settings.result_ttl)
@@ -329,21 +515,29 @@ class JobQueue:
     @queue_errors()
     def count_by_state(self) -> dict[JobState, int]:
         """Jobs that Redis knows in each state. Counts only: runs no clean-up of RQ's in this process."""
-        queue = self._queue
         pipe = self.redis.pipeline(transaction=False)
-        pipe.llen(queue.key)
-        pipe.zcard(queue.started_job_registry.key)
-        pipe.zcard(queue.finished_job_registry.key)
-        pipe.zcard(queue.failed_job_registry.key)
-        pipe.zcard(queue.canceled_job_registry.key)
-        return dict(zip(JobState, pipe.execute(), strict=True))
+        for lane in self.lanes:
+            pipe.llen(lane.key)
+            pipe.zcard(lane.started_job_registry.key)
+            pipe.zcard(lane.finished_job_registry.key)
+            pipe.zcard(lane.failed_job_registry.key)
+            pipe.zcard(lane.canceled_job_registry.key)
+        found, states = pipe.execute(), list(JobState)
+        return {state: sum(found[number :: len(states)]) for number, state in enumerate(states)}
 
     @queue_errors()
     def oldest_waiting_seconds(self) -> float:
         """Age of the job that has waited longest, 0 when none waits."""
-        first = self.redis.lindex(self._queue.key, 0)
-        record = self.get_many([text(first)], positions=False)[0] if first else None
-        return (datetime.now(UTC) - record.request.created_at).total_seconds() if record else 0.0
+        firsts = [first for lane in self.lanes if (first := self.redis.lindex(lane.key, 0))]
+        records = self.get_many([text(first) for first in firsts], positions=False)
+        ages = [(datetime.now(UTC) - record.request.created_at).total_seconds() for record in records if record]
+        return max(ages, default=0.0)
+
+
+def _is_late(record: JobRecord | None) -> bool:
+    if record is None or record.state is not JobState.QUEUED or record.request.deadline is None:
+        return False
+    return datetime.now(UTC) >= record.request.deadline
 
 
 def _parse_cursor(cursor: str | None) -> str:

@@ -2,8 +2,16 @@
 
 from typing import Final
 
-#: the one RQ queue. One, because a worker that listens on several loses jobs when it is killed (RQ issue 1716).
+#: the RQ queue of jobs that somebody waits for
 QUEUE: Final = "dropsight"
+#: the RQ queue of jobs that may wait. `lanes` says how both are listened on without loss.
+BULK: Final = "dropsight-bulk"
+#: stream of one entry that is renewed with every job pushed
+BELL: Final = "dropsight:bell"
+#: counts the choices between both queues
+TURN: Final = "dropsight:turn"
+#: sorted set of jobs with a deadline; score: when it is
+DEADLINES: Final = "dropsight:deadlines"
 
 #: sorted set of every job Redis knows; score: creation time in seconds
 JOBS: Final = "dropsight:jobs"
@@ -11,8 +19,26 @@ JOBS: Final = "dropsight:jobs"
 COUNTS: Final = "dropsight:counts"
 #: hash of times: "<phase>:ms" and "<phase>:n"
 PHASES: Final = "dropsight:phases"
+#: held by the worker that runs the janitor; its expiry is when the next may
+JANITOR: Final = "dropsight:janitor"
 #: set of the names of workers that have announced themselves
 WORKERS: Final = "dropsight:workers"
+
+
+def jobs(owner: str | None) -> str:
+    """Sorted set of the jobs of an API key; without one, of all."""
+    return JOBS if owner is None else f"{JOBS}:{owner}"
+
+
+def counts(owner: str) -> str:
+    """Hash of objects seen so far in the jobs of an API key."""
+    return f"{COUNTS}:{owner}"
+
+
+def client(name: str) -> str:
+    """Sorted set of the jobs of a client that may be waiting; score: when they came."""
+    return f"dropsight:client:{name}"
+
 
 # Fields of ours in RQ's job hash: they live and die with the job, and RQ leaves them alone.
 PROGRESS: Final = "ds_progress"
@@ -25,6 +51,11 @@ CANCEL: Final = "ds_cancel"
 def events(job_id: str) -> str:
     """Stream of a job's changes."""
     return f"dropsight:events:{job_id}"
+
+
+def deleted(job_id: str) -> str:
+    """Says that a job was deleted, to a worker that may still have it."""
+    return f"dropsight:deleted:{job_id}"
 
 
 def cached(cache_key: str) -> str:

@@ -8,12 +8,15 @@ import redis
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
 
-# Counted once for each job, also when it ran twice. KEYS: job hash, counts, phases.
+# Counted once for each job, also when it ran twice. KEYS: job hash, counts, phases, and counts of the owner if any.
 # ARGV: number of labels, then label and count for each, then phase and milliseconds for each.
 _RECORD = """
 if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HSETNX', KEYS[1], 'ds_counted', 1) == 0 then return 0 end
 local labels = tonumber(ARGV[1])
-for i = 2, 2 * labels + 1, 2 do redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1]) end
+for i = 2, 2 * labels + 1, 2 do
+  redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])
+  if KEYS[4] then redis.call('HINCRBY', KEYS[4], ARGV[i], ARGV[i + 1]) end
+end
 for i = 2 * labels + 2, #ARGV, 2 do
   redis.call('HINCRBYFLOAT', KEYS[3], ARGV[i] .. ':ms', ARGV[i + 1])
   redis.call('HINCRBY', KEYS[3], ARGV[i] .. ':n', 1)
@@ -36,18 +39,23 @@ class Tally:
         self._redis = connection
         self._record = connection.register_script(_RECORD)
 
-    def record(self, job_key: str, counts: Mapping[str, int], timings_ms: Mapping[str, float]) -> None:
+    @queue_errors()
+    def record(
+        self, job_key: str, counts: Mapping[str, int], timings_ms: Mapping[str, float], owner: str | None = None
+    ) -> None:
         """Add a finished job, once however often it is called for it."""
         arguments: list[str | int | float] = [len(counts)]
         for mapping in (counts, timings_ms):
             for name, value in mapping.items():
                 arguments += [name, value]
-        self._record(keys=[job_key, keys.COUNTS, keys.PHASES], args=arguments)
+        owners = [] if owner is None else [keys.counts(owner)]
+        self._record(keys=[job_key, keys.COUNTS, keys.PHASES, *owners], args=arguments)
 
     @queue_errors()
-    def counts(self) -> dict[str, int]:
-        """Objects seen so far per label, most frequent first."""
-        found = {text(label): int(count) for label, count in self._redis.hgetall(keys.COUNTS).items()}
+    def counts(self, owner: str | None = None) -> dict[str, int]:
+        """Objects seen so far per label, most frequent first; with an owner, in the jobs of that API key."""
+        key = keys.COUNTS if owner is None else keys.counts(owner)
+        found = {text(label): int(count) for label, count in self._redis.hgetall(key).items()}
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     @queue_errors()

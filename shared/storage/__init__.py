@@ -54,7 +54,7 @@ def open_storage(settings: Settings) -> Storage:
 
         return FolderStorage(Path(unquote(url.path)))
     if url.scheme == "s3" and url.netloc:
-        from shared.storage.s3 import S3Storage  # boto3 costs 40 MB: only for those who use it
+        from shared.storage.s3 import S3Storage  # boto3 costs nearly 30 MB: only for those who use it
 
         return S3Storage(
             url.netloc,

@@ -40,6 +40,7 @@ _TYPES: Final = {
     ".mp4": "video/mp4",
     ".mpo": "image/mpo",
     ".png": "image/png",
+    ".pnm": "image/x-portable-anymap",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
     ".txt": "text/plain",

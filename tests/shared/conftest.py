@@ -1,5 +1,10 @@
-"""Fixtures of the storage suite: the same store in a folder, on moto, and on a server that checks signatures."""
+"""Fixtures of the storage suite: the same store in a folder, on moto, and on a server that checks signatures.
 
+With `TEST_S3_URL`, `TEST_S3_ACCESS_KEY` and `TEST_S3_SECRET_KEY` also on a server of yours (`-k server`), in buckets
+of its own that are left there, empty.
+"""
+
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +18,10 @@ from moto.server import ThreadedMotoServer
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
 from tests.s3_server import SwiftServer
+
+#: a server of the user's
+OWN_SERVER = os.environ.get("TEST_S3_URL")
+S3_KINDS = ["moto", "swift", *(["server"] if OWN_SERVER else [])]
 
 
 @dataclass
@@ -58,17 +67,23 @@ def make_place(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Pla
     if kind == "folder":
         root = tmp_path / "store of files"
         return Place(kind, {"storage_url": root.as_uri()}, root)
-    url = request.getfixturevalue("moto_server") if kind == "moto" else request.getfixturevalue("swift_server").url
+    if kind == "server":
+        url = OWN_SERVER
+        monkeypatch = request.getfixturevalue("monkeypatch")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", os.environ["TEST_S3_ACCESS_KEY"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", os.environ["TEST_S3_SECRET_KEY"])
+    else:
+        url = request.getfixturevalue("moto_server") if kind == "moto" else request.getfixturevalue("swift_server").url
     bucket = f"bucket-{secrets.token_hex(6)}"
     return Place(kind, {"storage_url": f"s3://{bucket}/a/prefix", "s3_endpoint_url": url})
 
 
-@pytest.fixture(params=["folder", "moto", "swift"])
+@pytest.fixture(params=["folder", *S3_KINDS])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return make_place(request.param, request, tmp_path)
 
 
-@pytest.fixture(params=["moto", "swift"])
+@pytest.fixture(params=S3_KINDS)
 def s3_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return make_place(request.param, request, tmp_path)
 

@@ -82,6 +82,8 @@ def test_scores_are_between_0_and_1(score: float) -> None:
     [
         ([], "", "Nothing that this model knows was found in this picture."),
         (["dog"], "1 dog", "There is a dog in this picture."),
+        (["umbrella"], "1 umbrella", "There is an umbrella in this picture."),
+        (["unicycle"], "1 unicycle", "There is a unicycle in this picture."),
         (["elephant"], "1 elephant", "There is an elephant in this picture."),
         (["dog", "dog", "car"], "2 dogs, 1 car", "There are two dogs and a car in this picture."),
         (

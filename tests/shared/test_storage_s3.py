@@ -242,6 +242,7 @@ class Scripted(ThreadingHTTPServer):
 
 class _Answer(BaseHTTPRequestHandler):
     server: Scripted
+    protocol_version = "HTTP/1.1"  # answers `Expect: 100-continue`, for which boto3 waits a second
     HEADERS: ClassVar = {"ETag": '"x"', "Last-Modified": "Sat, 21 Nov 2026 00:00:00 GMT", "Content-Type": "image/png"}
 
     def answer(self) -> None:
@@ -251,6 +252,7 @@ class _Answer(BaseHTTPRequestHandler):
         for name, value in self.HEADERS.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(self.server.length))
+        self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(self.server.body)

@@ -92,12 +92,15 @@ def test_curl_sees_the_answer_to_a_file_that_is_too_large(live: Live, tmp_path: 
 
 
 def test_events_arrive_while_the_job_runs(live: Live, data_dir: Path) -> None:
-    job_id = upload(live, data_dir / "photos" / "kite.jpg", score="0.31").json()["id"]
-    states = []
-    with requests.get(f"{live.url}/jobs/{job_id}/events", stream=True, timeout=30) as answer:
+    for score in range(310, 330):  # others before it, so that it is still waiting when we come
+        job_id = upload(live, data_dir / "photos" / "kite.jpg", score=str(score / 1000)).json()["id"]
+    states: list[str | None] = []
+    with requests.get(f"{live.url}/jobs/{job_id}/events", stream=True, timeout=60) as answer:
         for line in answer.iter_lines(decode_unicode=True):
             states += [json.loads(line.removeprefix("data: ")).get("state")] if line.startswith("data: ") else []
     assert states.pop() is None  # the event "end"
+    assert states[0] == "queued"
+    assert "running" in states
     assert states[-1] == "finished"
 
 

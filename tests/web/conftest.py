@@ -96,13 +96,23 @@ def upload(client: FlaskClient) -> Upload:
     def send(
         *files: tuple[bytes, str], query: str = "", headers: dict[str, str] | None = None, **fields: Any
     ) -> TestResponse:
-        # encoded here: the test client would do it in a temporary file that it never closes
-        parts = {"file": [FileStorage(io.BytesIO(content), name) for content, name in files], **fields}
-        boundary, body = encode_multipart(parts)
-        kind = f"multipart/form-data; boundary={boundary}"
-        return client.post(f"/upload{query}", data=body, content_type=kind, headers=headers)
+        return post_files(client, *files, path=f"/upload{query}", headers=headers, **fields)
 
     return send
+
+
+def post_files(
+    client: FlaskClient,
+    *files: tuple[bytes, str],
+    path: str = "/upload",
+    headers: dict[str, str] | None = None,
+    **fields: Any,
+) -> TestResponse:
+    # encoded here: the test client would do it in a temporary file that it never closes
+    parts = {"file": [FileStorage(io.BytesIO(content), name) for content, name in files], **fields}
+    boundary, body = encode_multipart(parts)
+    kind = f"multipart/form-data; boundary={boundary}"
+    return client.post(path, data=body, content_type=kind, headers=headers)
 
 
 def announce(services: Services, *installed: str, ready: bool = True) -> None:
@@ -179,7 +189,7 @@ class PlayedWorker:
         storage.put(result_key(job_id, "result.json"), result.to_json(), "application/json")
         self._end(job_id, JobStatus.FINISHED)
         self.services.queue.remember_cached(request.cache_key, job_id)
-        self.services.tally.record(Job.key_for(job_id), counts, result.timings_ms)
+        self.services.tally.record(Job.key_for(job_id), counts, result.timings_ms, request.owner)
         return result
 
     def fail(self, job_id: str, error: str) -> None:

@@ -1,8 +1,10 @@
 import json
+from datetime import datetime
 
 import pytest
 from flask.testing import FlaskClient
 
+from shared.queue.connection import text
 from tests.web.conftest import PlayedWorker, Upload, picture
 from web.services import Services
 
@@ -63,10 +65,12 @@ def test_a_finished_job_outlives_redis(
     client: FlaskClient, services: Services, played: PlayedWorker, job_id: str
 ) -> None:
     played.start(job_id)
-    played.finish(job_id)
+    finished_at = played.finish(job_id).finished_at
     services.queue.redis.flushall()
     body = client.get(f"/jobs/{job_id}").get_json()
-    assert (body["state"], body["filename"], body["expires_at"]) == ("finished", "my dog.jpg", None)
+    assert (body["state"], body["filename"]) == ("finished", "my dog.jpg")
+    kept = datetime.fromisoformat(body["expires_at"]) - finished_at
+    assert kept.total_seconds() == services.settings.result_ttl
     assert client.get(f"/view/{job_id}").data == b"jpg"
     page = client.get(f"/view/{job_id}", headers={"Accept": "text/html"})
     assert page.status_code == 200
@@ -141,8 +145,9 @@ def test_deleting_leaves_nothing(client: FlaskClient, services: Services, played
     assert client.get(f"/jobs/{job_id}").status_code == 404
     assert client.get("/jobs").get_json()["jobs"] == []
     assert client.delete(f"/jobs/{job_id}").status_code == 404
-    left = {key.decode() for key in services.queue.redis.scan_iter("*")} - {f"dropsight:events:{job_id}"}
-    assert not [key for key in left if job_id in key], left
+    left = [key for key in map(text, services.queue.redis.scan_iter("*")) if job_id in key]
+    assert set(left) == {f"dropsight:events:{job_id}", f"dropsight:deleted:{job_id}"}
+    assert all(services.queue.redis.ttl(key) > 0 for key in left)
 
 
 def test_deleting_a_job_that_redis_forgot(
@@ -183,6 +188,16 @@ def test_view_before_the_end(client: FlaskClient, job_id: str) -> None:
     assert answer.status_code == 202
     assert answer.get_json()["state"] == "queued"
     assert client.get(f"/view/{job_id}", headers={"Accept": "text/html"}).status_code == 200
+
+
+def test_a_catalogue_in_the_middle_of_an_edit(client: FlaskClient, services: Services) -> None:
+    path = services.settings.catalog
+    good = path.read_text()
+    assert client.get("/models").status_code == 200
+    path.write_text(good + "\n[models.x")
+    assert [model["name"] for model in client.get("/models").get_json()["models"]] == ["small", "large"]
+    path.write_text(good + "[models.more]\n" + good.split("[models.large]")[1])
+    assert len(client.get("/models").get_json()["models"]) == 3
 
 
 def test_waiting_for_a_job(client: FlaskClient, played: PlayedWorker, job_id: str) -> None:

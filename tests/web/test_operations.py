@@ -70,7 +70,16 @@ def test_the_openapi_document(client: FlaskClient) -> None:
     upload = document["paths"]["/upload"]["post"]
     schema = upload["requestBody"]["content"]["multipart/form-data"]["schema"]
     form = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-    assert set(form["properties"]) == {"file", "model", "score", "iou", "max_detections"}
+    assert set(form["properties"]) == {
+        "file",
+        "url",
+        "model",
+        "score",
+        "iou",
+        "max_detections",
+        "cancel_after",
+        "priority",
+    }
     assert {"202", "413", "415", "422", "429", "503"} <= set(upload["responses"])
     for path in ("/jobs", "/jobs/{job_id}", "/models", "/counts", "/healthz", "/readyz", "/metrics", "/view/{job_id}"):
         assert path in document["paths"]

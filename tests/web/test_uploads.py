@@ -3,11 +3,14 @@ import threading
 import time
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
+from rq.job import JobStatus
 
 from shared.errors import PublicError, TransientError
+from shared.media import IMAGE_ENDINGS
 from shared.queue import JobQueue
 from shared.queue.connection import text
 from shared.settings import Settings
@@ -15,6 +18,7 @@ from tests.conftest import RedisServer, make_redis_server
 from tests.web.conftest import PlayedWorker, Upload, announce, picture
 from web.app import create_app
 from web.services import EXTENSION, Services
+from web.sniffing import sniff
 
 
 def stored(services: Services, prefix: str = "inputs/") -> list[str]:
@@ -57,6 +61,34 @@ def test_several_files_are_several_jobs(upload: Upload, services: Services) -> N
 def test_the_type_is_told_by_the_content(upload: Upload, services: Services) -> None:
     assert upload((picture(8, 8, "PNG"), "lies.exe")).status_code == 202
     assert stored(services)[0].endswith(".png")
+
+
+@pytest.mark.parametrize("kind", list(IMAGE_ENDINGS))
+def test_every_kind_that_is_advertised_is_taken(upload: Upload, services: Services, kind: str) -> None:
+    pillow_heif.register_heif_opener()
+    names = {"image/x-portable-anymap": "PPM", "image/heic": "HEIF"}
+    name = names.get(kind, kind.removeprefix("image/").upper())
+    answer = upload((picture(64, 48, name), "x"))
+    assert answer.status_code == 202, answer.get_json()
+    (key,) = stored(services)
+    assert key.endswith(IMAGE_ENDINGS[kind])
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "image/heic"),
+        (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic", "image/heic"),
+        (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf", "image/avif"),
+        (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf", "image/avif"),
+        (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", None),
+        (b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  heic", None),
+        (b"\x00\x00\x00\x00ftyp", None),
+        (b"II+\x00\x08\x00\x00\x00", "image/tiff"),
+    ],
+)
+def test_types_by_the_first_bytes(head: bytes, kind: str | None) -> None:
+    assert sniff(head + b"\0" * 100) == kind
 
 
 def test_a_photo_of_every_size_is_taken(upload: Upload) -> None:
@@ -171,7 +203,7 @@ def test_without_a_file(client: FlaskClient, upload: Upload) -> None:
     assert upload().get_json()["error"]["code"] == "no_file"
     assert client.post("/upload").status_code == 400
     answer = client.post("/upload", data={"file": "a text field"}, content_type="multipart/form-data")
-    assert answer.status_code in (400, 422)
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (400, "no_file")
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(client: FlaskClient, services: Services, photo: bytes) -> None:
@@ -210,6 +242,8 @@ def test_the_same_again_is_answered_from_the_cache(
     assert answer.status_code == 200
     body = answer.get_json()
     assert (body["id"], body["state"], body["cached"]) == (first, "finished", True)
+    assert body["result"]["counts"] == {"dog": 1, "person": 1}
+    assert body["url"] == f"/view/{first}"
     assert len(stored(services)) == 1
     assert upload((photo, "dog.jpg"), score="0.6").get_json()["id"] != first
     assert upload((photo, "dog.jpg"), score="0.5", model="large").get_json()["id"] != first
@@ -224,6 +258,14 @@ def test_a_cached_result_that_is_gone_is_made_anew(
     answer = upload((photo, "dog.jpg"))
     assert answer.status_code == 202
     assert answer.get_json()["id"] != first
+
+
+def test_a_canceled_job_is_no_answer(upload: Upload, played: PlayedWorker, photo: bytes) -> None:
+    """Canceled after its result was written, before it was finished."""
+    first = upload((photo, "dog.jpg")).get_json()["id"]
+    played.finish(first)
+    played.job(first).set_status(JobStatus.CANCELED)
+    assert upload((photo, "dog.jpg")).status_code == 202
 
 
 def test_many_files_some_known(upload: Upload, played: PlayedWorker, photo: bytes) -> None:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Any
 
-from shared.errors import BadInputError, TransientError
+from shared.errors import BadInputError, PublicError, TransientError
 from shared.queue import connect
 from shared.settings import Settings
 from worker.resident import ResidentWorker
@@ -45,6 +45,14 @@ def slow(request: dict[str, Any]) -> None:
     while time.monotonic() < end:
         time.sleep(0.01)
     _note("ran", request)
+
+
+def swallows_exceptions(request: dict[str, Any]) -> None:
+    """A decoder that takes every exception for a broken file."""
+    try:
+        slow(request)
+    except Exception as error:
+        raise BadInputError("bad_image", "It is damaged.") from error
 
 
 def hang_without_gil(request: dict[str, Any]) -> None:
@@ -95,9 +103,40 @@ def out_of_memory(request: dict[str, Any]) -> None:
     raise MemoryError
 
 
+def bomb(request: dict[str, Any]) -> None:
+    """Takes memory, 16 MB at a time, up to a size that no test machine suffers from."""
+    _note("started", request)
+    kept = []
+    for _ in range(64):
+        kept.append(bytearray(b"x") * (16 * 1024 * 1024))
+        time.sleep(0.02)
+    _note("ran", request)
+
+
+def bad_alloc(request: dict[str, Any]) -> None:
+    """As a library of C++ says it."""
+    _note("started", request)
+    raise RuntimeError("Exception from src/plugin.cpp: std::bad_alloc")
+
+
+def storage_away(request: dict[str, Any]) -> None:
+    _note("started", request)
+    raise TransientError("storage_down", "Storage is away.")
+
+
+def storage_full(request: dict[str, Any]) -> None:
+    _note("started", request)
+    raise PublicError("storage_full", "The storage is full.")
+
+
 NAMES = [
+    "storage_away",
+    "storage_full",
+    "bomb",
+    "bad_alloc",
     "quick",
     "slow",
+    "swallows_exceptions",
     "hang_without_gil",
     "hang_with_gil",
     "crash",

@@ -216,7 +216,7 @@ def test_labels(tmp_path: Path) -> None:
 
 def test_the_cache_keeps_what_was_used_last(installed: Settings) -> None:
     entries = [TINY.model_copy(update={"name": name}) for name in "abc"]
-    cache = ModelCache(catalog_of(*entries), installed.model_copy(update={"max_resident_models": 2}))
+    cache = ModelCache(lambda: catalog_of(*entries), installed.model_copy(update={"max_resident_models": 2}))
     first = cache.get("a")
     cache.get("b")
     assert cache.get("a") is first
@@ -226,7 +226,7 @@ def test_the_cache_keeps_what_was_used_last(installed: Settings) -> None:
 
 
 def test_unknown_and_missing_models(installed: Settings) -> None:
-    cache = ModelCache(catalog_of(TINY, darknet_entry("other")), installed)
+    cache = ModelCache(lambda: catalog_of(TINY, darknet_entry("other")), installed)
     with pytest.raises(BadInputError) as unknown:
         cache.get("what")
     assert unknown.value.code == "unknown_model"
@@ -247,7 +247,7 @@ def test_unknown_and_missing_models(installed: Settings) -> None:
 def test_broken_models(installed: Settings, name: str, content: bytes, message: str) -> None:
     (installed.weights_dir / name).write_bytes(content)
     with pytest.raises(PublicError, match=message) as error:
-        ModelCache(catalog_of(TINY), installed).get("tiny")
+        ModelCache(lambda: catalog_of(TINY), installed).get("tiny")
     assert error.value.code == "model_broken"
     assert not isinstance(error.value, BadInputError)
     assert str(installed.weights_dir) not in error.value.message
@@ -256,4 +256,4 @@ def test_broken_models(installed: Settings, name: str, content: bytes, message: 
 def test_weights_that_are_not_those_of_the_catalogue(installed: Settings) -> None:
     weights = TINY.weights.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(PublicError, match="another sha256 than the catalogue says"):
-        ModelCache(catalog_of(TINY.model_copy(update={"weights": weights})), installed).get("tiny")
+        ModelCache(lambda: catalog_of(TINY.model_copy(update={"weights": weights})), installed).get("tiny")

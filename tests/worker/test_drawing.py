@@ -205,12 +205,12 @@ def test_a_picture_too_wide_for_jpeg_is_an_error() -> None:
     [((576, 768), (384, 512)), ((768, 576), (512, 384)), ((5, 5000), (1, 512)), ((512, 100), (512, 100))],
 )
 def test_thumbnail_keeps_the_shape(shape: tuple[int, int], small: tuple[int, int]) -> None:
-    assert thumbnail(grey(*shape)).shape == (*small, 3)
+    assert thumbnail(grey(*shape), 512).shape == (*small, 3)
 
 
 def test_thumbnail_averages_and_never_enlarges() -> None:
     stripes = grey(1024, 1024, 0)
     stripes[:, ::2] = 255
 
-    assert np.abs(thumbnail(stripes).astype(int) - 127).max() <= 1
-    assert thumbnail(grey(10, 20)).shape == (10, 20, 3)
+    assert np.abs(thumbnail(stripes, 512).astype(int) - 127).max() <= 1
+    assert thumbnail(grey(10, 20), 512).shape == (10, 20, 3)

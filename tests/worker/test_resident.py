@@ -1,24 +1,29 @@
 """The resident worker, with real processes on a real Redis."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
-from rq import Queue, Retry
+from rq import Retry
+from rq.command import send_command
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, new_job_id
+from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, Priority, input_key, new_job_id
 from shared.queue import CancelOutcome, Fleet, JobQueue, JobRecord, keys
 from shared.queue.connection import text
+from shared.queue.events import KEPT_AFTER_END
 from shared.settings import ROOT, Settings
+from worker.resident.memory import MemoryWatch, own_memory
 
 LEASE = 3
 TIMEOUT = 2
@@ -35,7 +40,7 @@ class Bench:
         self.redis = connection
         self.settings = settings
         self.jobs = JobQueue(connection, settings)
-        self.queue = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
+        self.queue = self.jobs.lanes.interactive
         self.workers: list[subprocess.Popen[bytes]] = []
         self._logs = logs
 
@@ -49,6 +54,7 @@ class Bench:
                     "REDIS_URL": self.settings.redis_url,
                     "WEIGHTS_DIR": str(self.settings.weights_dir),
                     "LEASE": str(LEASE),
+                    "DATA_DIR": str(self.settings.data_dir),
                     **environment,
                 },
                 stdout=log,
@@ -59,7 +65,7 @@ class Bench:
         wait_for(lambda: any(worker.name == name and worker.ready for worker in Fleet(self.redis).workers()))
         return process
 
-    def submit(self, function: str, filename: str = "x", timeout: int = TIMEOUT) -> str:
+    def submit(self, function: str, filename: str = "x", timeout: int = TIMEOUT, **more: Any) -> str:
         request = JobRequest(
             id=new_job_id(),
             input=InputFile(key="inputs/x", filename=filename, content_type="image/jpeg", bytes=1, sha256="0" * 64),
@@ -67,8 +73,10 @@ class Bench:
             options=DetectOptions(),
             cache_key="0" * 64,
             created_at=datetime.now(UTC),
+            **more,
         )
-        job = self.queue.create_job(
+        lane = self.jobs.lanes.of(request.priority)
+        job = lane.create_job(
             function if "." in function else f"tests.worker.resident_jobs.{function}",
             kwargs={"request": request.model_dump(mode="json")},
             job_id=request.id,
@@ -77,7 +85,9 @@ class Bench:
             failure_ttl=60,
             retry=Retry(max=RETRIES),
         )
-        self.queue.enqueue_job(job)
+        lane.enqueue_job(job)
+        if request.deadline is not None:
+            self.redis.zadd(keys.DEADLINES, {request.id: request.deadline.timestamp()})
         return request.id
 
     def get(self, job_id: str) -> JobRecord:
@@ -101,9 +111,10 @@ class Bench:
 
     def nothing_left(self) -> None:
         """No job is stuck between queues or in the registry of running jobs."""
-        assert self.redis.llen(self.queue.key) == 0
-        assert self.redis.llen(self.queue.intermediate_queue_key) == 0
-        assert self.redis.zcard(self.queue.started_job_registry.key) == 0
+        for lane in self.jobs.lanes:
+            assert self.redis.llen(lane.key) == 0
+            assert self.redis.llen(lane.intermediate_queue_key) == 0
+            assert self.redis.zcard(lane.started_job_registry.key) == 0
         # a last heartbeat may come after the end; what it writes expires with the lease
         wait_for(lambda: list(self.redis.scan_iter("rq:execution:*")) == [], LEASE + 2)
 
@@ -126,6 +137,7 @@ def bench(connection: redis.Redis, redis_url: str, tmp_path: Path) -> Iterator[B
     (tmp_path / "weights").mkdir()
     settings = Settings(redis_url=redis_url, data_dir=tmp_path / "data", weights_dir=tmp_path / "weights")
     bench = Bench(connection, settings, tmp_path)
+    connection.set(keys.JANITOR, 1)  # his round is due never, but in the test of it
     yield bench
     bench.end()
 
@@ -168,7 +180,10 @@ def test_bad_input_fails_at_once_and_the_horse_lives(bench: Bench) -> None:
     bench.nothing_left()
 
 
-@pytest.mark.parametrize(("function", "code"), [("broken", "internal"), ("out_of_memory", "out_of_memory")])
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [("broken", "internal"), ("out_of_memory", "out_of_memory"), ("bad_alloc", "out_of_memory")],
+)
 def test_faults_of_ours_are_retried_then_told_in_public_words(bench: Bench, function: str, code: str) -> None:
     bench.worker()
     record = bench.ended(bench.submit(function))
@@ -193,6 +208,26 @@ def test_a_part_that_is_away_costs_no_attempt(bench: Bench) -> None:
     bench.nothing_left()
 
 
+def test_a_job_that_waits_for_storage_can_be_stopped(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("storage_away", timeout=60)
+    bench.started(job_id, times=4)  # by now the pauses are long
+    begin = time.monotonic()
+    bench.jobs.cancel(job_id)
+    assert bench.ended(job_id).state is JobState.CANCELED
+    assert time.monotonic() - begin < 2
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert len(bench.horses()) == 1
+    bench.nothing_left()
+
+
+def test_a_full_storage_is_told_as_such(bench: Bench) -> None:
+    bench.worker()
+    record = bench.ended(bench.submit("storage_full"))
+    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "storage_full")
+    assert (bench.count("started", record.request.id), record.attempts) == (1, 0)
+
+
 def test_a_crash_is_survived(bench: Bench) -> None:
     bench.worker()
     record = bench.ended(bench.submit("crash_once"))
@@ -211,6 +246,19 @@ def test_poison_is_tried_three_times_and_the_queue_moves_on(bench: Bench) -> Non
     assert record.error.code == "crashed"
     assert bench.count("started", poison) == 1 + RETRIES
     assert bench.ended(after).state is JobState.FINISHED
+    bench.nothing_left()
+
+
+def test_a_job_that_eats_the_memory_is_ended_by_name(bench: Bench) -> None:
+    """The worker's own limit, below the container's: three tries, an honest code, and the queue moves on."""
+    worker = bench.worker(WORKER_MEMORY_MB="250")
+    poison, after = bench.submit("bomb", timeout=60), bench.submit("quick")
+    record = bench.ended(poison)
+    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "out_of_memory")
+    assert (bench.count("started", poison), record.attempts) == (1 + RETRIES, RETRIES)
+    assert bench.count("ran", poison) == 0
+    assert bench.ended(after).state is JobState.FINISHED
+    assert worker.poll() is None
     bench.nothing_left()
 
 
@@ -325,7 +373,7 @@ def test_a_horse_that_dies_while_loading_is_tried_again(bench: Bench) -> None:
 
 def test_a_killed_worker_takes_its_horse_along_and_another_does_the_job(bench: Bench) -> None:
     first = bench.worker()
-    job_id = bench.submit("slow", filename="2", timeout=60)
+    job_id = bench.submit("slow", filename="6", timeout=60)
     bench.started(job_id)
     bench.worker()
     first.kill()
@@ -334,7 +382,8 @@ def test_a_killed_worker_takes_its_horse_along_and_another_does_the_job(bench: B
     wait_for(lambda: not alive(bench.horses()[0]), 2)
     bench.started(job_id, times=2)
     assert time.monotonic() - begin < LEASE + 20
-    assert bench.ended(job_id).state is JobState.FINISHED
+    record = bench.ended(job_id)
+    assert (record.state, record.attempts) == (JobState.FINISHED, 1)
     assert bench.count("ran", job_id) == 1
     bench.nothing_left()
 
@@ -411,6 +460,132 @@ def test_sigterm_over_and_over_loses_nothing(bench: Bench) -> None:
     bench.nothing_left()
 
 
+def soon(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def test_a_job_that_is_late_never_starts(bench: Bench) -> None:
+    late = bench.submit("quick", deadline=soon(-1))
+    bench.worker()
+    record = bench.ended(late)
+    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
+    assert bench.count("ran", late) == 0
+    assert bench.ended(bench.submit("quick", deadline=soon(60))).state is JobState.FINISHED
+    bench.nothing_left()
+
+
+def test_a_late_job_found_after_the_dequeue_does_not_run(bench: Bench) -> None:
+    late = bench.submit("quick", deadline=soon(-1))
+    bench.redis.delete(keys.DEADLINES)  # nobody had the time to look
+    bench.worker()
+    record = bench.ended(late)
+    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
+    assert (bench.count("ran", late), record.attempts) == (0, 0)
+    bench.nothing_left()
+
+
+def test_a_waiting_job_expires_while_every_worker_is_busy(bench: Bench) -> None:
+    bench.worker()
+    busy = bench.submit("slow", filename="8", timeout=60)
+    bench.started(busy)
+    late = bench.submit("quick", deadline=soon(1))
+    record = bench.ended(late, seconds=6)
+    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
+    assert bench.get(busy).state is JobState.RUNNING
+    assert bench.jobs.count_by_state()[JobState.FAILED] == 1
+
+
+@pytest.mark.parametrize("function", ["slow", "hang_without_gil"])
+def test_a_running_job_is_stopped_at_its_deadline_and_not_tried_again(bench: Bench, function: str) -> None:
+    bench.worker()
+    begin = time.monotonic()
+    record = bench.ended(bench.submit(function, filename="60", timeout=60, deadline=soon(2)))
+    assert time.monotonic() - begin < 2 + GRACE + 5
+    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
+    assert (bench.count("started", record.request.id), record.attempts) == (1, 0)
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert len(bench.horses()) == (1 if function == "slow" else 2)
+    bench.nothing_left()
+
+
+def test_interactive_comes_first_and_bulk_is_not_starved(bench: Bench) -> None:
+    bulk = [bench.submit("quick", priority=Priority.BULK) for _ in range(4)]
+    interactive = [bench.submit("quick") for _ in range(8)]
+    bench.worker()
+    for job_id in [*bulk, *interactive]:
+        assert bench.ended(job_id).state is JobState.FINISHED
+    order = [text(event).split()[1] for event in bench.redis.lrange("test:events", 0, -1)]
+    expected = [*interactive[:4], bulk[0], *interactive[4:], *bulk[1:]]
+    assert order == expected
+    bench.nothing_left()
+
+
+def test_positions_say_who_is_next(bench: Bench) -> None:
+    bulk = [bench.submit("quick", priority=Priority.BULK) for _ in range(2)]
+    interactive = [bench.submit("quick") for _ in range(6)]
+    assert [bench.get(job_id).position for job_id in interactive] == [1, 2, 3, 4, 6, 7]
+    assert [bench.get(job_id).position for job_id in bulk] == [5, 8]
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_an_idle_worker_answers_at_once(bench: Bench, priority: Priority) -> None:
+    bench.worker()
+    waits = []
+    for _ in range(5):
+        time.sleep(0.3)
+        record = bench.ended(bench.submit("quick", priority=priority))
+        assert record.started_at is not None
+        waits.append((record.started_at - record.request.created_at).total_seconds())
+    assert sorted(waits)[2] < 0.05
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_a_worker_killed_between_dequeue_and_start_loses_nothing(bench: Bench, priority: Priority) -> None:
+    job_id = bench.submit("quick", priority=priority)
+    taken = bench.jobs.lanes.take(0)  # and then nothing more is heard of this worker
+    assert taken is not None
+    assert taken.job_id == job_id
+    bench.worker()
+    record = bench.ended(job_id, seconds=3 * LEASE + 5)
+    assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 0, 1)
+    bench.nothing_left()
+
+
+def test_bulk_jobs_are_canceled_and_stopped_alike(bench: Bench) -> None:
+    waiting = bench.submit("quick", priority=Priority.BULK)
+    assert bench.jobs.cancel(waiting) is CancelOutcome.CANCELED
+    bench.worker()
+    running = bench.submit("slow", filename="60", timeout=60, priority=Priority.BULK)
+    bench.started(running)
+    assert bench.jobs.cancel(running) is CancelOutcome.STOPPING
+    assert bench.ended(running).state is JobState.CANCELED
+    killed = bench.submit("crash_once", priority=Priority.BULK)
+    assert bench.ended(killed).state is JobState.FINISHED
+    assert bench.count("ran", waiting) == 0
+    assert bench.jobs.forget(waiting)
+    bench.nothing_left()
+
+
+def test_a_finished_job_leaves_little_in_redis(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("quick")
+    bench.ended(job_id)
+    wait_for(lambda: bench.redis.ttl(keys.events(job_id)) <= KEPT_AFTER_END)
+    left = {key.decode() for key in bench.redis.scan_iter(f"*{job_id}*")} - {f"test:ran:{job_id}"}
+    assert left <= {Job.key_for(job_id), keys.events(job_id)}
+
+
+def test_a_worker_runs_the_janitor(bench: Bench) -> None:
+    bench.redis.delete(keys.JANITOR)
+    orphan = bench.settings.data_dir / "storage" / input_key(new_job_id(), ".jpg")
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(b"x")
+    os.utime(orphan, (0, 0))
+    bench.worker()
+    wait_for(lambda: not orphan.exists())
+    assert 0 < bench.redis.ttl(keys.JANITOR) <= bench.settings.janitor_interval
+
+
 def test_only_allowed_functions_run(bench: Bench, tmp_path: Path) -> None:
     bench.worker()
     record = bench.ended(bench.submit("os.system"))
@@ -421,6 +596,20 @@ def test_only_allowed_functions_run(bench: Bench, tmp_path: Path) -> None:
     assert record.attempts == 0
 
 
+def test_the_kernel_is_asked_why_a_process_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\noom 1\noom_kill 1\n")
+    monkeypatch.setattr("worker.resident.memory._kill_counters", lambda: [tmp_path / "none", events])
+    watch = MemoryWatch(0)
+    watch.begin(os.getpid())
+    assert not watch.was_the_end(killed=True)
+    events.write_text("low 0\noom 2\noom_kill 2\n")
+    assert watch.was_the_end(killed=True)
+    assert not watch.was_the_end(killed=False)
+    assert own_memory(os.getpid()) > 1024 * 1024
+    assert own_memory(0) == 0
+
+
 def test_the_parent_imports_no_engine() -> None:
     code = (
         "import sys, worker.resident; "
@@ -429,3 +618,59 @@ def test_the_parent_imports_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_deleting_at_any_moment_leaves_nothing(bench: Bench) -> None:
+    """RQ's late heartbeats would bring the hash of a deleted job back, without an end."""
+    bench.worker()
+    rng = random.Random(1)
+    for _ in range(40):
+        job_id = bench.submit("slow", filename="0.03", timeout=60)
+        time.sleep(rng.uniform(0, 0.06))
+        bench.jobs.forget(job_id)
+    last = bench.submit("quick")
+    assert bench.ended(last).state is JobState.FINISHED
+    wait_for(lambda: [text(key) for key in bench.redis.scan_iter("rq:job:*")] == [f"rq:job:{last}"], 5)
+    bench.nothing_left()
+
+
+def test_canceling_at_any_moment_is_kept(bench: Bench) -> None:
+    """Also in the very moment between dequeue and start: who is told "canceled" never sees the job run to its end."""
+    bench.worker()
+    rng = random.Random(2)
+    outcomes = []
+    for _ in range(40):
+        job_id = bench.submit("slow", filename="0.05", timeout=60)
+        time.sleep(rng.uniform(0, 0.02))
+        outcomes.append(bench.jobs.cancel(job_id))
+        record = bench.ended(job_id)
+        if outcomes[-1] is CancelOutcome.CANCELED:
+            assert (record.state, bench.count("ran", job_id)) == (JobState.CANCELED, 0)
+        elif outcomes[-1] is CancelOutcome.STOPPING:
+            assert record.state is JobState.CANCELED or bench.count("ran", job_id) == 1
+    assert len(set(outcomes)) > 1, "only one moment was hit"
+    assert len(bench.horses()) == 1
+    bench.nothing_left()
+
+
+def test_a_stop_that_comes_late_ends_no_other_job(bench: Bench) -> None:
+    worker = bench.worker()
+    first = bench.submit("quick")
+    assert bench.ended(first).state is JobState.FINISHED
+    second = bench.submit("slow", filename="2.5", timeout=60)
+    bench.started(second)
+    # what the parent does when the wish to stop `first` arrives after all: the check in Redis was before its end
+    bench.redis.hset(f"rq:worker:test-{worker.pid}", "current_job", first)
+    send_command(bench.redis, f"test-{worker.pid}", "stop-job", job_id=first)
+    time.sleep(0.2)
+    bench.redis.hset(f"rq:worker:test-{worker.pid}", "current_job", second)
+    record = bench.ended(second)
+    assert (record.state, record.attempts) == (JobState.FINISHED, 0)
+    assert len(bench.horses()) == 1
+
+
+def test_a_limit_is_not_taken_for_a_broken_file(bench: Bench) -> None:
+    bench.worker()
+    record = bench.ended(bench.submit("swallows_exceptions", filename="60", timeout=1))
+    assert record.error is not None
+    assert record.error.code == "timeout"

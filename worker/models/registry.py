@@ -2,6 +2,7 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 
 from shared.catalog import Catalog, ModelEntry
 from shared.errors import BadInputError, PublicError
@@ -39,14 +40,14 @@ class ModelCache:
     """Loads models when they are first asked for and keeps those used last.
 
     Args:
-        catalog: the models there are.
+        catalog: gives the models there are now; a person may add one, or other files, while the worker runs.
         settings: `max_resident_models` of them stay in memory.
     """
 
-    def __init__(self, catalog: Catalog, settings: Settings) -> None:
+    def __init__(self, catalog: Callable[[], Catalog], settings: Settings) -> None:
         self._catalog = catalog
         self._settings = settings
-        self._models: OrderedDict[str, DetectionModel] = OrderedDict()
+        self._models: OrderedDict[str, tuple[str, DetectionModel]] = OrderedDict()
 
     def get(self, name: str) -> DetectionModel:
         """The model called `name`, loaded and warm.
@@ -55,17 +56,22 @@ class ModelCache:
             BadInputError: "unknown_model" or "model_not_installed".
             PublicError: "model_broken".
         """
+        entry = self._catalog()[name]
+        fingerprint = entry.fingerprint(self._settings.weights_dir)
         if name in self._models:
-            self._models.move_to_end(name)
-            return self._models[name]
-        entry = self._catalog[name]
+            known, model = self._models[name]
+            if known == fingerprint:
+                self._models.move_to_end(name)
+                return model
+            logger.info("model %s has changed", name)
+            del self._models[name]
         # make room first: two large models at once may be more than there is memory
         while len(self._models) >= self._settings.max_resident_models:
             evicted, _ = self._models.popitem(last=False)
             logger.info("model %s leaves the memory for %s", evicted, name)
         model = load_model(entry, self._settings)
         model.warm_up()
-        self._models[name] = model
+        self._models[name] = (fingerprint, model)
         return model
 
     @property

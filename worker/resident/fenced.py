@@ -1,10 +1,12 @@
 """An RQ worker that runs a job only while the job is its own, and says in public words why one failed."""
 
+import faulthandler
 import logging
 import random
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
 
@@ -13,23 +15,26 @@ from rq import Queue, Worker
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
-from rq.timeouts import JobTimeoutException
+from rq.timeouts import BaseTimeoutException, JobTimeoutException, UnixSignalDeathPenalty
 
 from shared.errors import BadInputError, PublicError, TransientError
 from shared.jobs import ErrorInfo
-from shared.queue import JobQueue, keys
+from shared.queue import JobQueue, Lane, Lanes, keys
+from shared.queue.jobs import EXPIRED
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
 # Take a job from the intermediate queue, where the dequeue left it. KEYS: intermediate queue, job hash.
-# ARGV: job id, cancel field. 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile.
+# ARGV: job id, cancel field, worker. From here on a wish to cancel knows whom to ask.
+# 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile.
 _CLAIM = """
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 local status = redis.call('HGET', KEYS[2], 'status')
 if not status then return 0 end
 if status == 'canceled' or redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then return 2 end
 if status ~= 'queued' then return 0 end
+redis.call('HSET', KEYS[2], 'status', 'started', 'worker_name', ARGV[3])
 return 1
 """
 
@@ -41,8 +46,26 @@ redis.call('LPUSH', KEYS[1], ARGV[1])
 return 1
 """
 
-#: seconds to wait after a part of the service was found away, before another job is tried
-TRANSIENT_PAUSE: Final = (0.5, 2.0)
+OUT_OF_MEMORY: Final = ErrorInfo(code="out_of_memory", message="This file needs more memory than a worker has.")
+#: how native code says it: C++, OpenCV, TensorFlow
+_NO_MEMORY: Final = ("std::bad_alloc", "Insufficient memory", "OOM when allocating")
+
+#: seconds after a job's limit until its process is ended
+HANG_GRACE: Final = 5
+#: seconds to wait after a part of the service was found away, before another job is tried; doubled while it stays away
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 5.0
+
+
+class LimitReachedError(BaseException):
+    """A job took as long as it may. No `except Exception` around a decoder takes it for a broken file."""
+
+
+class LimitPenalty(UnixSignalDeathPenalty):
+    """RQ's alarm, with an exception for the job's limit that reaches the top."""
+
+    def __init__(self, timeout: int, exception: type[BaseException] = BaseTimeoutException, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(timeout, LimitReachedError if exception is JobTimeoutException else exception, **kwargs)
 
 
 class NotOursError(BaseException):
@@ -59,6 +82,8 @@ class FencedWorker(Worker):
         name: of the worker; the horse has its parent's.
     """
 
+    death_penalty_class = LimitPenalty
+
     def __init__(
         self,
         connection: redis.Redis,
@@ -69,9 +94,10 @@ class FencedWorker(Worker):
         prepare_for_work: bool = True,
     ) -> None:
         super().__init__(
-            [Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)],
+            list(Lanes(connection)),
             name=name,
             connection=connection,
+            queue_class=Lane,
             serializer=JSONSerializer,
             worker_ttl=settings.lease,
             maintenance_interval=max(1, settings.lease // 3),
@@ -87,7 +113,9 @@ class FencedWorker(Worker):
         self._put_back = connection.register_script(_PUT_BACK)
         self._error: ErrorInfo | None = None
         self._transient = False
+        self._away = 0
         self._seen_in_between: dict[str, float] = {}
+        self.push_exc_handler(self._on_abandoned)
 
     def get_heartbeat_ttl(self, job: Job) -> int:  # noqa: ARG002
         """The lease. RQ adds a minute to it, and a dead worker's job would wait for that minute."""
@@ -98,17 +126,34 @@ class FencedWorker(Worker):
     def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:  # noqa: ARG002
         """Claim the job, in one step with taking it out of the intermediate queue."""
         self._error, self._transient = None, False
-        queue = self.queues[0]
-        claimed = self._claim(keys=[queue.intermediate_queue_key, job.key], args=[job.id, keys.CANCEL])
+        queue = self.jobs.lanes.named(job.origin)
+        claimed = self._claim(keys=[queue.intermediate_queue_key, job.key], args=[job.id, keys.CANCEL, self.name])
         if claimed != 1:
             self.drop_execution(job)
             if claimed == 2:
                 self.jobs.mark_canceled(job)
             raise NotOursError(job.id)
         super().prepare_job_execution(job, remove_from_intermediate_queue=False)
+        if self.connection.hexists(job.key, keys.CANCEL):
+            # wished between claim and here, when this worker did not say yet that it has the job
+            self.drop_execution(job)
+            self.jobs.mark_canceled(job)
+            raise NotOursError(job.id)
         self.jobs.events.publish(job.id)
+        self._arm(job)
         if job.func_name not in self.allowed:
             raise PublicError("internal", "This job names a function that workers do not run.")
+        if deadline_passed(job):
+            raise PublicError(EXPIRED.code, EXPIRED.message)
+
+    def _arm(self, job: Job) -> None:
+        """End the process a while after the job's limit, for what neither signal nor exception reaches.
+
+        A thread of C: it fires even when native code holds the interpreter. It covers the job alone, not the
+        bookkeeping around it, which may wait for Redis for long.
+        """
+        timeout = int(job.timeout or self.settings.job_timeout)
+        faulthandler.dump_traceback_later(timeout + HANG_GRACE, exit=True)
 
     def drop_execution(self, job: Job) -> None:
         """Forget that this worker wanted to run the job."""
@@ -131,23 +176,27 @@ class FencedWorker(Worker):
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
         """RQ's, except for a job that is not ours: a heartbeat would bring a deleted one back."""
+        faulthandler.cancel_dump_traceback_later()
         if not isinstance(sys.exception(), NotOursError):
             super().handle_execution_ended(job, queue, heartbeat_ttl)
 
     def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
         """RQ's, if the lease was kept."""
+        self._away = 0
         if not self.still_ours(job):
             log.warning("job %s: the lease was lost, the result is dropped", job.id)
             self.execution = None
             return
         execution = self.execution
         super().handle_job_success(job, queue, started_job_registry)
-        if execution is not None:
-            # RQ forgets the execution when dependents are added at the same moment (RQ issue 2424)
-            with self.connection.pipeline() as pipe:
+        with self.connection.pipeline() as pipe:
+            if execution is not None:
+                # RQ forgets the execution when dependents are added at the same moment (RQ issue 2424)
                 execution.delete(job=job, pipeline=pipe)
-                pipe.execute()
-        self.jobs.events.publish(job.id)
+            # RQ's stream of return values: ours lie in storage, and a stream takes 4 KB
+            pipe.delete(f"rq:results:{job.id}")
+            self.jobs.events.publish(job.id, pipe, last=True)
+            pipe.execute()
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401
         """Find the public words for an exception, and whether trying again makes sense."""
@@ -156,6 +205,10 @@ class FencedWorker(Worker):
             return
         self._error = public_error(error)
         self._transient = isinstance(error, TransientError)
+        if deadline_passed(job) and (self._transient or isinstance(error, LimitReachedError)):
+            self._error, self._transient = EXPIRED, False
+            job.retries_left = 0
+            return
         if isinstance(error, BadInputError) or (isinstance(error, PublicError) and not self._transient):
             job.retries_left = 0  # the same again gives the same again
             log.info("job %s: %s", job.id, error)
@@ -176,7 +229,7 @@ class FencedWorker(Worker):
             return
         if self._transient:
             # while the job is still ours: the parent keeps the lease of what runs
-            time.sleep(random.uniform(*TRANSIENT_PAUSE))  # noqa: S311
+            time.sleep(self._pause())
         if self.execution is not None and not self.still_ours(job):
             log.warning("job %s: the lease was lost, the failure is dropped", job.id)
             self.execution = None
@@ -193,7 +246,18 @@ class FencedWorker(Worker):
             pipe.hdel(job.key, keys.PROGRESS)
             pipe.execute()
         super().handle_job_failure(job, queue, started_job_registry, exc_string)
+        if stopped:  # RQ counts it among the failed
+            with self.connection.pipeline() as pipe:
+                pipe.zrem(job.failed_job_registry.key, job.id)
+                pipe.zadd(queue.canceled_job_registry.key, {job.id: time.time()})
+                pipe.execute()
         self.jobs.events.publish(job.id)
+
+    def _pause(self) -> float:
+        """How long to wait now: longer each time, and each worker for another time."""
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._away, 10))
+        self._away += 1
+        return pause * random.uniform(0.5, 1)  # noqa: S311
 
     def put_back(self, job: Job, queue: Queue, *, at_front: bool) -> None:
         """Put a started job back into the queue without charging a retry."""
@@ -208,34 +272,57 @@ class FencedWorker(Worker):
 
     def clean_registries(self) -> None:
         """RQ's, and jobs that a worker left between dequeue and start go back to the front."""
-        queue = self.queues[0]
-        if self.connection.ttl(queue.registry_cleaning_key) > self.settings.lease:
-            # RQ's lock lasts 15 minutes when its owner is killed
-            self.connection.expire(queue.registry_cleaning_key, self.settings.lease)
-        self._recover_intermediate(queue)
+        for queue in self.queues:
+            if self.connection.ttl(queue.registry_cleaning_key) > self.settings.lease:
+                # RQ's lock lasts 15 minutes when its owner is killed
+                self.connection.expire(queue.registry_cleaning_key, self.settings.lease)
+        self._recover_intermediate()
         super().clean_registries()
         self.jobs.forget_expired(max(self.settings.result_ttl, self.settings.failure_ttl) + self.settings.lease)
 
-    def _recover_intermediate(self, queue: Queue) -> None:
+    def _on_abandoned(self, job: Job, *_exc_info: Any) -> bool:  # noqa: ANN401
+        """Called for a job whose worker fell silent, before RQ has it tried again or gives it up."""
+        with self.connection.pipeline() as pipe:
+            if job.retries_left:
+                pipe.hincrby(job.key, keys.ATTEMPTS, 1)
+            pipe.hdel(job.key, keys.PROGRESS)
+            self.jobs.events.publish(job.id, pipe)
+            pipe.execute()
+        return True
+
+    def _recover_intermediate(self) -> None:
         now = time.monotonic()
-        present = queue.intermediate_queue.get_job_ids()
+        present = {job_id: queue for queue in self.queues for job_id in queue.intermediate_queue.get_job_ids()}
         self._seen_in_between = {job_id: self._seen_in_between.get(job_id, now) for job_id in present}
-        for job_id, first_seen in self._seen_in_between.items():
-            if now - first_seen < self.settings.lease:
+        for job_id, queue in present.items():
+            if now - self._seen_in_between[job_id] < self.settings.lease:
                 continue
             done = self._put_back(keys=[queue.key, queue.intermediate_queue_key, Job.key_for(job_id)], args=[job_id])
             if done:
                 log.warning("job %s was left between dequeue and start: put back", job_id)
 
 
+def deadline_of(job: Job) -> datetime | None:
+    """When the sender of the job loses interest, if ever."""
+    request = job.kwargs.get("request")
+    deadline = request.get("deadline") if isinstance(request, dict) else None
+    return datetime.fromisoformat(deadline) if isinstance(deadline, str) else None
+
+
+def deadline_passed(job: Job) -> bool:
+    """Whether the sender of the job has lost interest."""
+    deadline = deadline_of(job)
+    return deadline is not None and datetime.now(UTC) >= deadline
+
+
 def public_error(error: BaseException | None) -> ErrorInfo:
     """What a person is told of an exception. Nothing of ours (paths, code) is in it."""
     if isinstance(error, PublicError):
         return ErrorInfo(code=error.code, message=error.message)
-    if isinstance(error, JobTimeoutException):
+    if isinstance(error, LimitReachedError):
         return ErrorInfo(code="timeout", message="This file took longer than a job may take.")
-    if isinstance(error, MemoryError):
-        return ErrorInfo(code="out_of_memory", message="This file needs more memory than a worker has.")
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
+        return OUT_OF_MEMORY
     return ErrorInfo(code="internal", message="Something went wrong on our side. The operator can see it in the log.")
 
 

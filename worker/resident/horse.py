@@ -6,6 +6,7 @@ It is spawned, never forked: neither TensorFlow nor CUDA survives a fork. It die
 import ctypes
 import faulthandler
 import logging
+import math
 import os
 import signal
 import sys
@@ -13,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
@@ -24,13 +26,18 @@ from rq.utils import import_attribute
 
 from shared.queue import connect
 from shared.settings import Settings
-from worker.resident.fenced import FencedWorker
+from worker.resident.fenced import FencedWorker, deadline_of
+from worker.resident.memory import die_first
 
 log = logging.getLogger(__name__)
 
-#: seconds after a job's limit until the process is ended, for what neither signal nor exception reaches
-HANG_GRACE: Final = 5
 _PR_SET_PDEATHSIG: Final = 1
+
+
+class SharedText(Protocol):
+    """Bytes in memory that parent and horse share: the id of the job to stop."""
+
+    value: bytes
 
 
 class JobStopped(BaseException):
@@ -49,9 +56,10 @@ class Orders:
     """path of a function `(Settings) -> dict`: loads the models and tells what the parent should announce"""
 
 
-def main(pipe: Connection, orders: Orders) -> None:
+def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     """Body of the process: load, say "ready", then run the jobs whose ids come over the pipe."""
     _die_with(orders.parent_pid)
+    die_first()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     faulthandler.enable()
@@ -60,7 +68,7 @@ def main(pipe: Connection, orders: Orders) -> None:
     connection = connect(orders.settings.redis_url, patient=True)
     worker = FencedWorker(connection, orders.settings, orders.allowed, orders.worker_name, prepare_for_work=False)
     worker._is_horse = True  # noqa: SLF001  RQ's name for the role
-    stop = _SoftStop(worker)
+    stop = _SoftStop(worker, wanted)
     signal.signal(signal.SIGUSR1, stop)
     pipe.send(about)
     while True:
@@ -93,36 +101,46 @@ def _watch_parent(parent_pid: int) -> None:
 
 
 class _SoftStop:
-    """SIGUSR1 handler: raises in the job that is running, so that the process and its models stay."""
+    """SIGUSR1 handler: raises in the job that is running, so that the process and its models stay.
 
-    def __init__(self, worker: FencedWorker) -> None:
+    The parent writes down which job it means: the signal may come when that one has ended and another runs.
+    """
+
+    def __init__(self, worker: FencedWorker, wanted: "SharedText") -> None:
         self._worker = worker
+        self._wanted = wanted
         self.job_id: str | None = None
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
-        if self.job_id is not None:
+        if self.job_id is not None and self.job_id.encode() == self._wanted.value:
             self._worker._stopped_job_id, self.job_id = self.job_id, None  # noqa: SLF001
             raise JobStopped
 
 
 def _run(worker: FencedWorker, job_id: str, execution_id: str, stop: _SoftStop) -> None:
-    queue = worker.queues[0]
     worker.execution = Execution(execution_id, job_id, worker.connection, worker.name)
     try:
         job = Job.fetch(job_id, connection=worker.connection, serializer=worker.serializer)
     except NoSuchJobError:
         worker.drop_execution(Job(job_id, connection=worker.connection, serializer=worker.serializer))
-        queue.intermediate_queue.remove(job_id)
+        for queue in worker.queues:
+            queue.intermediate_queue.remove(job_id)
         return
     job.redis_server_version = worker.get_redis_server_version()
     timeout = int(job.timeout or worker.settings.job_timeout)
-    # A thread of C: fires even when native code holds the interpreter, where RQ's own alarm cannot.
-    faulthandler.dump_traceback_later(timeout + HANG_GRACE, exit=True)
+    deadline = deadline_of(job)
+    if deadline is not None:  # the limit of RQ's alarm, too
+        timeout = job.timeout = min(timeout, max(1, math.ceil((deadline - datetime.now(UTC)).total_seconds())))
     try:
         stop.job_id = job_id
-        worker.perform_job(job, queue)
+        worker.perform_job(job, worker.jobs.lanes.named(job.origin))
     except JobStopped:
         log.info("job %s was stopped while it ended", job_id)
+        if worker.execution is not None:  # it was about to wait or to be tried again; else it has ended
+            worker._transient = False  # noqa: SLF001
+            job.ended_at = datetime.now(UTC)
+            worker.handle_job_failure(job, worker.jobs.lanes.named(job.origin), exc_string="stopped")
     finally:
         stop.job_id = None
         faulthandler.cancel_dump_traceback_later()
+        worker.jobs.bury(job_id)

@@ -3,6 +3,7 @@
 It imports no engine and loads no model, so that nothing a file does to the horse can reach it.
 """
 
+import ctypes
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -10,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -19,18 +21,22 @@ import redis
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004
 from rq import Queue
-from rq.exceptions import DequeueTimeout, StopRequested
+from rq.exceptions import NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.timeouts import HorseMonitorTimeoutException
 from rq.worker import WorkerStatus
 
-from shared.catalog import load_catalog
+from shared.catalog import CatalogReader
+from shared.errors import TransientError
 from shared.jobs import ALLOWED_FUNCTIONS, ErrorInfo
 from shared.queue import Fleet, WorkerInfo
+from shared.queue.jobs import EXPIRED
 from shared.settings import Settings
+from worker.janitor import JanitorProcess
 from worker.resident import horse
-from worker.resident.fenced import FencedWorker
+from worker.resident.fenced import OUT_OF_MEMORY, FencedWorker, deadline_passed
+from worker.resident.memory import MB, MemoryWatch, own_memory
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +74,17 @@ class ResidentWorker(FencedWorker):
         super().__init__(connection, settings, allowed, name)
         self._setup = setup
         self._fleet = Fleet(connection)
+        self._janitor = JanitorProcess(self.jobs, settings)
+        self._memory = MemoryWatch(settings.worker_memory_mb)
         self._process: SpawnProcess | None = None
         self._pipe: multiprocessing.connection.Connection | None = None
         self._about: dict[str, Any] = {}
         self._drain_timer: threading.Timer | None = None
         self._drained = False
+        self._running: str | None = None
+        self._wanted: horse.SharedText = multiprocessing.RawArray(ctypes.c_char, 64)
+        self._reader = CatalogReader(settings.catalog, settings.default_model)
+        self._no_cleaning_before = 0.0
         self._last_beat = 0.0
         self._born = time.time()
 
@@ -102,7 +114,10 @@ class ResidentWorker(FencedWorker):
         self._pipe, theirs = context.Pipe()
         orders = horse.Orders(self.name, os.getpid(), self.settings, self.allowed, self._setup)
         # from the main thread only: the kernel's death signal follows the thread that spawned
-        self._process = context.Process(target=horse.main, args=(theirs, orders), name="horse", daemon=True)
+        self._wanted = context.RawArray(ctypes.c_char, 64)
+        self._process = context.Process(
+            target=horse.main, args=(theirs, self._wanted, orders), name="horse", daemon=True
+        )
         self._process.start()
         theirs.close()
         while not self._pipe.poll(0.2):
@@ -114,6 +129,9 @@ class ResidentWorker(FencedWorker):
         except (EOFError, ConnectionResetError):
             return False
         self._beat(force=True)
+        taken, limit = own_memory(self._pid()) // MB, self.settings.worker_memory_mb
+        if limit and taken > limit / 2:
+            log.warning("the models alone take %d MB, and WORKER_MEMORY_MB is %d", taken, limit)
         return True
 
     def _bury_horse(self) -> None:
@@ -141,6 +159,7 @@ class ResidentWorker(FencedWorker):
         self._ensure_horse()
         self._drained = False
         self._horse_pid = self._pid()
+        self._memory.begin(self._horse_pid)
         if self._pipe is None or self.execution is None:  # stopped while the horse was loading
             return
         try:
@@ -176,19 +195,22 @@ class ResidentWorker(FencedWorker):
 
         RQ's own would signal the process group, and with no horse its own.
         """
-        pid = self._horse_pid
+        pid, job_id = self._horse_pid, self._stopped_job_id
         if not pid:
             return
-        if self._stopped_job_id is not None and sig == signal.SIGKILL:
+        if job_id is not None and sig == signal.SIGKILL:
+            if job_id != self._running:  # it has ended while the wish was on its way
+                return
+            self._wanted.value = job_id.encode()
             self._signal_horse(pid, signal.SIGUSR1)
-            timer = threading.Timer(STOP_GRACE, self._kill_if_still_on, (pid, self._stopped_job_id))
+            timer = threading.Timer(STOP_GRACE, self._kill_if_still_on, (pid, job_id))
             timer.daemon = True
             timer.start()
         else:
             self._signal_horse(pid, sig)
 
     def _kill_if_still_on(self, pid: int, job_id: str) -> None:
-        if self._horse_pid == pid and self._stopped_job_id == job_id:
+        if self._horse_pid == pid and self._running == job_id:
             self._signal_horse(pid, signal.SIGKILL)
 
     @staticmethod
@@ -200,9 +222,13 @@ class ResidentWorker(FencedWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """RQ's; afterwards the wish to stop this job is over."""
-        super().execute_job(job, queue)
-        if self._stopped_job_id == job.id:
-            self._stopped_job_id = None
+        self._stopped_job_id, self._running = None, job.id
+        try:
+            super().execute_job(job, queue)
+        finally:
+            self._stopped_job_id = self._running = None
+            self._memory.end()
+        self.jobs.bury(job.id)
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:  # noqa: ANN401, ARG002
         """Find the public words for a horse that died in the middle of a job."""
@@ -210,7 +236,11 @@ class ResidentWorker(FencedWorker):
         ran = (datetime.now(UTC) - job.started_at).total_seconds() if job.started_at else 0.0
         if self._drained:
             return
-        if ran >= timeout:
+        if self._memory.was_the_end(killed=ret_val == signal.SIGKILL):
+            self._error = OUT_OF_MEMORY
+        elif deadline_passed(job):
+            self._error, job.retries_left = EXPIRED, 0
+        elif ran >= timeout:
             self._error = ErrorInfo(code="timeout", message="This file took longer than a job may take.")
         else:
             self._error = ErrorInfo(code="crashed", message="The worker died while working on this file.")
@@ -243,14 +273,17 @@ class ResidentWorker(FencedWorker):
         self._ensure_horse()
 
     def dequeue_job_and_maintain_ttl(
-        self, timeout: int | None, max_idle_time: int | None = None
+        self,
+        timeout: int | None,
+        max_idle_time: int | None = None,  # noqa: ARG002
     ) -> tuple[Job, Queue] | None:
         """Wait for a job in short steps, keeping the heartbeat and the horse alive between them."""
         if timeout is None:  # burst mode
-            return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+            return self._take_job(0)
         self.set_state(WorkerStatus.IDLE)
         pause = 0.5
         while not self._stop_requested:
+            begin = time.monotonic()
             try:
                 self._ensure_horse()
                 self._beat(force=False)
@@ -258,18 +291,12 @@ class ResidentWorker(FencedWorker):
                     self.run_maintenance_tasks()
                 if not self._horse_is_alive():
                     continue
-                found = self.queue_class.dequeue_any(
-                    self.queues,
-                    POLL_SECONDS,
-                    connection=self.connection,
-                    job_class=self.job_class,
-                    serializer=self.serializer,
-                    death_penalty_class=self.death_penalty_class,
-                )
-            except DequeueTimeout:
-                continue
-            except (ConnectionError, TimeoutError) as error:
+                self.jobs.expire_due()
+                found = self._take_job(POLL_SECONDS)
+                self._notice_outage(begin)
+            except (ConnectionError, TimeoutError, TransientError) as error:
                 log.error("Redis: %s", error)
+                self._no_cleaning_before = time.monotonic() + self.settings.lease
                 time.sleep(pause)
                 pause = min(pause * 2, self.max_connection_wait_time)
                 continue
@@ -277,6 +304,35 @@ class ResidentWorker(FencedWorker):
                 found[0].redis_server_version = self.get_redis_server_version()
                 return found
         raise StopRequested
+
+    def _take_job(self, seconds: float) -> tuple[Job, Queue] | None:
+        taken = self.jobs.lanes.take(seconds)
+        if taken is None:
+            return None
+        try:
+            return Job.fetch(taken.job_id, connection=self.connection, serializer=self.serializer), taken.lane
+        except NoSuchJobError:  # deleted while it waited
+            taken.lane.intermediate_queue.remove(taken.job_id)
+            return None
+
+    def maintain_heartbeats(self, job: Job) -> None:
+        """RQ's, and end what waits in vain while every worker is busy."""
+        begin = time.monotonic()
+        super().maintain_heartbeats(job)
+        self._notice_outage(begin)
+        with suppress(TransientError):  # the next heartbeat sees to it
+            self.jobs.expire_due()
+
+    def _notice_outage(self, begin: float) -> None:
+        """Redis was away: the leases ran out, though the workers live. Let them say so before jobs are taken away."""
+        now = time.monotonic()
+        if now - begin > self.settings.lease / 2:
+            self._no_cleaning_before = now + self.settings.lease
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        """RQ's, but not just after Redis was away."""
+        return time.monotonic() >= self._no_cleaning_before and bool(super().should_run_maintenance_tasks)
 
     def _beat(self, *, force: bool) -> None:
         if force or time.monotonic() - self._last_beat > self.settings.lease / 5:
@@ -289,7 +345,7 @@ class ResidentWorker(FencedWorker):
         self._fleet.announce(self._info(), ttl=self.settings.lease)
 
     def _info(self) -> WorkerInfo:
-        catalog = load_catalog(self.settings.catalog, self.settings.default_model)
+        catalog = self._reader.read()
         return WorkerInfo(
             name=self.name,
             host=self.hostname or "",
@@ -303,9 +359,18 @@ class ResidentWorker(FencedWorker):
             started_at=self._born,
         )
 
+    def run_maintenance_tasks(self) -> None:
+        """RQ's, and the janitor's round."""
+        super().run_maintenance_tasks()
+        try:
+            self._janitor.tick()
+        except TransientError as error:
+            log.warning("no janitor now: %s", error)
+
     def teardown(self) -> None:
         """End the horse, then RQ's."""
         self._bury_horse()
+        self._janitor.end()
         try:
             self._fleet.leave(self.name)
         finally:

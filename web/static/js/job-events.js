@@ -24,11 +24,14 @@ export class JobEvents {
   #window = new Set();
   /** @type {EventSource | null} */
   #source = null;
+  #alone;
   #failures = 0;
   #timer = 0;
   #lastEvent = 0;
 
-  constructor() {
+  /** @param {boolean} [alone] follow one job, by its own path: whoever has its link may, also without a key */
+  constructor(alone = false) {
+    this.#alone = alone;
     setInterval(() => this.#checkSilence(), SILENCE_MS / 4);
     addEventListener("online", () => this.#reopen(0));
     addEventListener("pageshow", (event) => event.persisted && this.#reopen(0));
@@ -87,7 +90,7 @@ export class JobEvents {
     this.#window = new Set(ids);
     this.#lastEvent = Date.now();
     const query = ids.map((id) => `id=${encodeURIComponent(id)}`).join("&");
-    const source = new EventSource(url(`/events?${query}`));
+    const source = new EventSource(url(this.#alone ? `/jobs/${encodeURIComponent(ids[0])}/events` : `/events?${query}`));
     this.#source = source;
     source.addEventListener("job", (event) => {
       if (source !== this.#source) return;

@@ -179,5 +179,5 @@ function show(job) {
 /** @type {Job} */
 const first = JSON.parse(byId("job-data").textContent ?? "null");
 show(first);
-if (!DONE.has(first.state)) new JobEvents().watch(first.id, show);
+if (!DONE.has(first.state)) new JobEvents(true).watch(first.id, show);
 else if (first.state === "finished" && !first.result) getJob(first.id).then(show);

@@ -1,0 +1,115 @@
+"""The two queues: what somebody waits for, and what may wait. A worker takes from both and loses from neither.
+
+RQ's own way to listen on several queues (BLPOP) loses a job whose worker is killed before it has started it (RQ issue
+1716). Here one script looks at both and moves a job into the intermediate queue of its own lane, from where it is
+recovered. A worker that finds nothing waits for the bell: a stream of one entry that every push rings.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import redis
+from redis.client import Pipeline
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from shared.jobs import Priority
+from shared.queue import keys
+from shared.queue.connection import text
+
+#: where both lanes have jobs, one of so many is bulk: it is never starved
+BULK_SHARE: Final = 5
+
+# KEYS: interactive queue, its intermediate queue, bulk queue, its intermediate queue, turn, bell. ARGV: share.
+# {number of the lane, job id}, or the bell's newest entry when there is none.
+_TAKE = """
+local first, second = 1, 3
+if redis.call('LLEN', KEYS[1]) > 0 and redis.call('LLEN', KEYS[3]) > 0
+    and redis.call('INCR', KEYS[5]) % tonumber(ARGV[1]) == 0 then
+  first, second = 3, 1
+end
+for _, lane in ipairs({first, second}) do
+  local id = redis.call('LMOVE', KEYS[lane], KEYS[lane + 1], 'LEFT', 'RIGHT')
+  if id then return {lane, id} end
+end
+local rung = redis.call('XREVRANGE', KEYS[6], '+', '-', 'COUNT', 1)
+return rung[1] and rung[1][1] or '0-0'
+"""
+
+
+class Lane(Queue):
+    """An RQ queue that wakes the workers."""
+
+    def push_job_id(self, job_id: str, pipeline: Pipeline | None = None, at_front: bool = False) -> None:
+        """RQ's, and ring."""
+        pipe = self.connection.pipeline() if pipeline is None else pipeline
+        super().push_job_id(job_id, pipe, at_front)
+        pipe.xadd(keys.BELL, {"n": 1}, maxlen=1, approximate=False)
+        if pipeline is None:
+            pipe.execute()
+
+
+class Taken(NamedTuple):
+    """A job that lies in its lane's intermediate queue until it is claimed."""
+
+    job_id: str
+    lane: Lane
+
+
+class Lanes:
+    """Both lanes, the one of higher priority first."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self._redis = connection
+        self.interactive = Lane(keys.QUEUE, connection=connection, serializer=JSONSerializer)
+        self.bulk = Lane(keys.BULK, connection=connection, serializer=JSONSerializer)
+        self._take = connection.register_script(_TAKE)
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter((self.interactive, self.bulk))
+
+    def of(self, priority: Priority) -> Lane:
+        """The lane for jobs of that priority."""
+        return self.bulk if priority is Priority.BULK else self.interactive
+
+    def named(self, origin: str) -> Lane:
+        """The lane that a job says it came from."""
+        return self.bulk if origin == keys.BULK else self.interactive
+
+    def waiting(self) -> tuple[int, int]:
+        """Numbers of interactive and bulk jobs that wait for a worker."""
+        pipe = self._redis.pipeline(transaction=False)
+        for lane in self:
+            pipe.llen(lane.key)
+        interactive, bulk = pipe.execute()
+        return interactive, bulk
+
+    def take(self, seconds: float) -> Taken | None:
+        """The next job; waits for one for so long.
+
+        A bell that rings for another worker's job ends the wait, too.
+        """
+        lanes = list(self)
+        names = [key for lane in lanes for key in (lane.key, lane.intermediate_queue_key)]
+        for attempt in range(2):
+            found = self._take(keys=[*names, keys.TURN, keys.BELL], args=[BULK_SHARE])
+            if isinstance(found, list):
+                return Taken(text(found[1]), lanes[int(found[0]) // 2])
+            if attempt == 0 and seconds > 0:
+                self._redis.xread({keys.BELL: found}, block=max(1, int(seconds * 1000)))
+        return None
+
+
+def place(priority: Priority, index: int, interactive: int, bulk: int) -> int:
+    """Which number a waiting job is, 1 for the next, if nobody else comes.
+
+    Args:
+        priority: its lane.
+        index: its place in the lane, from 0.
+        interactive: number of interactive jobs that wait.
+        bulk: number of bulk jobs that wait.
+    """
+    between = BULK_SHARE - 1
+    if priority is Priority.BULK:
+        return index + 1 + min(interactive, between * (index + 1))
+    return index + 1 + min(bulk, index // between)

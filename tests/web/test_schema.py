@@ -1,0 +1,82 @@
+"""The API against its own description: whatever is sent, no 5xx, and no answer that the description does not have."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import schemathesis
+from apiflask import APIFlask
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.web.conftest import PlayedWorker, Upload, announce, picture
+from web.results import ARTIFACTS
+from web.services import Services
+
+CHECKS = [
+    not_a_server_error,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+EXAMPLES = 40
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_answers_are_as_described(
+    app: APIFlask, services: Services, upload: Upload, played: PlayedWorker, mode: GenerationMode
+) -> None:
+    """Requests that fit the description, and such that do not; the service is in use."""
+    announce(services, "small")
+    finished = upload((picture(8, 8), "a.jpg")).get_json()["id"]
+    played.finish(finished)
+    ids = [None, finished, upload((picture(9, 9), "b.jpg")).get_json()["id"]]
+    names = [None, "original", *ARTIFACTS]
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+    statuses: Counter[str] = Counter()
+    failures = []
+    for found in schema.get_all_operations():
+        assert isinstance(found, Ok)
+        operation = found.ok()
+
+        @given(
+            case=operation.as_strategy(generation_mode=mode), job_id=st.sampled_from(ids), name=st.sampled_from(names)
+        )
+        @hypothesis_settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        def ask(case: schemathesis.Case[Any], job_id: str | None, name: str | None) -> None:
+            for parameter, value in (("job_id", job_id), ("name", name)):
+                if parameter in case.path_parameters and value is not None:
+                    case.path_parameters[parameter] = value
+            response = case.call()
+            statuses[str(response.status_code)] += 1
+            case.validate_response(response, checks=CHECKS)
+
+        try:
+            ask()
+        except Unsatisfiable:
+            continue  # nothing about it that could be wrong
+        except (FailureGroup, Failure) as failure:
+            reasons = "\n".join(map(str, getattr(failure, "exceptions", ())))
+            failures.append(f"{operation.label}: {failure}\n{reasons}")
+    print(f"{mode.value}: {statuses.total()} requests, {dict(statuses.most_common())}")
+    assert not failures, "\n\n".join(failures)
+    assert statuses.total() > 50

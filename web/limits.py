@@ -1,0 +1,69 @@
+"""How much one client may ask for. A client is an API key, or else an address."""
+
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+from apiflask import APIFlask
+from flask import current_app, request
+from flask.typing import ResponseReturnValue
+from flask_limiter import Limiter
+from limits import parse_many
+from limits.errors import StorageError
+
+from shared.errors import TransientError
+from shared.settings import Settings
+from web.access import owner
+from web.services import Services
+
+#: what is counted: work is made by uploads, and a sign-in is where keys could be tried
+LIMITED: Final = frozenset({"uploads.upload", "access.sign_in"})
+#: an IPv6 customer has a network of this size at least
+_V6_NETWORK: Final = 64
+
+
+def register(app: APIFlask, settings: Settings, services: Services) -> None:
+    """Count the requests of each client in our Redis. Raises `ValueError` for a RATE_LIMIT that is none."""
+    if settings.rate_limit == "off":
+        return
+    try:
+        parse_many(settings.rate_limit)
+    except ValueError:
+        raise ValueError(f"RATE_LIMIT={settings.rate_limit!r} is none; 600/minute is.") from None
+    limiter = Limiter(
+        client,
+        app=app,
+        default_limits=[settings.rate_limit],
+        storage_uri="redis://",
+        storage_options={
+            "connection_pool": services.queue.redis.connection_pool,  # type: ignore[dict-item]
+            "key_prefix": "dropsight:limits",
+            "wrap_exceptions": True,
+        },
+        strategy="sliding-window-counter",
+        headers_enabled=True,
+    )
+    limiter.request_filter(lambda: request.endpoint not in LIMITED or request.method != "POST")
+    app.register_error_handler(StorageError, _redis_away)
+
+
+def client() -> str:
+    """The name of the key, or the address: of IPv6 its network, which one person has to themselves."""
+    name = owner()
+    if name is not None:
+        return f"key:{name}"
+    address = request.remote_addr or ""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return f"address:{address}"  # a Unix socket
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return f"address:{parsed.ipv4_mapped}"
+        network = int(parsed) >> (128 - _V6_NETWORK) << (128 - _V6_NETWORK)
+        return f"address:{IPv6Address(network)}/{_V6_NETWORK}"
+    return f"address:{parsed}"
+
+
+def _redis_away(_error: StorageError) -> ResponseReturnValue:
+    away = TransientError("queue_down", "The queue cannot be reached at the moment.", retry_after=5)
+    return current_app.handle_user_exception(away)

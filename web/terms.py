@@ -1,0 +1,57 @@
+"""How soon a sender wants its jobs done: `priority`, `cancel_after`, the header `Cancel-After`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+from flask import Request
+from pydantic import BaseModel, Field
+
+from shared.errors import BadInputError
+from shared.jobs import Priority
+from shared.settings import DAY, Settings
+
+LONGEST: Final = 30 * DAY
+
+
+class TermFields(BaseModel):
+    """The fields of an upload's form."""
+
+    priority: Literal["", "interactive", "bulk"] = Field(
+        "", description="bulk waits behind interactive; empty: bulk if there are more files than BULK_FILES"
+    )
+    cancel_after: int | None = Field(
+        None,
+        ge=1,
+        le=LONGEST,
+        description="seconds until a job that is not finished fails as `expired`; also as a header `Cancel-After`",
+    )
+
+
+class Terms(NamedTuple):
+    """What of it goes with each job."""
+
+    priority: Priority
+    deadline: datetime | None
+
+
+def wanted_terms(request: Request, form: TermFields, files: int, settings: Settings) -> Terms:
+    """What the sender of so many files wants.
+
+    Raises:
+        BadInputError: the header is no number of seconds.
+    """
+    seconds = form.cancel_after if form.cancel_after is not None else _header(request)
+    by_number = Priority.BULK if files > settings.bulk_files else Priority.INTERACTIVE
+    return Terms(
+        priority=Priority(form.priority) if form.priority else by_number,
+        deadline=None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds),
+    )
+
+
+def _header(request: Request) -> int | None:
+    value = request.headers.get("Cancel-After")
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= LONGEST:
+        return int(value)
+    raise BadInputError("invalid_option", f"Cancel-After: a whole number of seconds from 1 to {LONGEST} is wanted.")
