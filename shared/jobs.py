@@ -71,7 +71,9 @@ class JobRequest(BaseModel):
     created_at: datetime
     priority: Priority = Priority.INTERACTIVE
     deadline: datetime | None = Field(None, description="not finished by then, it fails as `expired`")
+    webhook: str | None = Field(None, description="URL that its end is told to")
     owner: str | None = Field(None, description="name of the API key that brought it; none where no keys are asked for")
+    request_id: str | None = Field(None, description="of the request that brought it, for the log")
 
 
 def cache_key(content_sha256: str, model_fingerprint: str, options: DetectOptions, owner: str | None = None) -> str:

@@ -3,12 +3,13 @@
 The names in the environment are the field names in capitals: `MAX_UPLOAD_MB=64`.
 """
 
+import base64
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MINUTE = 60
@@ -25,7 +26,12 @@ Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute(
 class Settings(BaseSettings):
     """The one settings object. Instances are immutable; tests make their own."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # secrets among it
+    )
 
     # -- where things are
     host: str = Field("127.0.0.1", description="address the web tier listens on")
@@ -66,10 +72,12 @@ class Settings(BaseSettings):
     max_wait: Seconds = Field(60, description="seconds at most for `Prefer: wait=N`")
     trusted_proxies: int = Field(0, ge=0, description="reverse proxies in front, whose X-Forwarded-* headers count")
     web_processes: int = Field(2, ge=1, description="gunicorn processes")
+    log_format: Literal["text", "json"] = Field("text", description="lines of the log, for people or for machines")
 
     # -- who may do what, and how fast
     api_keys: str = Field("", description="name:sha256 of each key, apart by commas; empty: no key is asked for")
     api_keys_file: Folder | None = Field(None, description="a file of such entries")
+    admin_keys: str = Field("admin", description="names of the keys that open /status, apart by commas")
     allowed_hosts: str = Field("", description="names the service is called by, apart by commas; empty: any")
     cors_origins: str = Field("", description="origins whose pages may use the API, apart by commas")
     rate_limit: str = Field("6000/minute", description="uploads of one key or address, such as 10/second; off: any")
@@ -78,6 +86,13 @@ class Settings(BaseSettings):
     min_upload_rate: int = Field(4096, ge=1, description="bytes a second; a slower body is ended")
     allow_url_input: bool = Field(False, description="fetch a photo from `url=` of an upload")
     url_timeout: Seconds = Field(20, description="seconds to fetch a photo from a URL")
+
+    # -- who is told
+    allow_webhooks: bool = Field(False, description="tell the end of a job to the `webhook=` of its upload")
+    webhook_url: str = Field("", description="a URL that the end of every job is told to")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="whsec_ and base64; signs webhooks. Two apart by a comma: both sign"
+    )
 
     # -- times
     job_timeout: Seconds = Field(60, description="seconds a photo may take; then its job is ended")
@@ -93,6 +108,36 @@ class Settings(BaseSettings):
     @classmethod
     def _no_trailing_slash(cls, url: str | None) -> str | None:
         return url.rstrip("/") if url else None
+
+    @model_validator(mode="after")
+    def _webhooks_are_signed(self) -> "Settings":
+        secrets = self.webhook_secrets
+        if self.webhooks_on and not secrets:
+            raise ValueError(
+                "WEBHOOK_SECRET must be set for ALLOW_WEBHOOKS or WEBHOOK_URL: `python -m web.webhooks --new-secret`"
+            )
+        if self.webhook_url and not self.webhook_url.startswith(("http://", "https://")):
+            raise ValueError("WEBHOOK_URL must begin with http:// or https://")
+        return self
+
+    @property
+    def webhooks_on(self) -> bool:
+        """Whether the end of jobs is told to anybody."""
+        return self.allow_webhooks or bool(self.webhook_url)
+
+    @property
+    def webhook_secrets(self) -> list[bytes]:
+        """The keys that sign webhooks. Raises `ValueError` if one is none."""
+        found = []
+        for entry in filter(None, map(str.strip, self.webhook_secret.get_secret_value().split(","))):
+            try:
+                key = base64.b64decode(entry.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if not entry.startswith("whsec_") or not 24 <= len(key) <= 64:
+                raise ValueError("WEBHOOK_SECRET: whsec_ and the base64 of 24 to 64 random bytes is wanted.")
+            found.append(key)
+        return found
 
     @property
     def storage(self) -> str:

@@ -45,6 +45,8 @@ def programs(settings: Settings, redis_command: Sequence[str] | None) -> list[Pr
             copies=settings.workers,
         ),
     ]
+    if settings.webhooks_on:
+        found.append(Program("webhooks", [python, "-m", "web.webhooks"], priority=20, stop_seconds=15))
     if redis_command is not None:
         found.insert(0, Program("redis", redis_command, priority=10, stop_seconds=30))
     return [program for program in found if program.copies]

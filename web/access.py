@@ -14,6 +14,7 @@ from flask import Response, current_app, g, make_response, redirect, render_temp
 from shared.errors import BadInputError, PublicError
 from shared.settings import Settings
 from web.keys import LONGEST_KEY, ApiKeys
+from web.origins import listed
 from web.services import services
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ OPEN: Final = frozenset(
         "views.view",
     }
 )
+#: where who has no key is led to the sign-in
+PAGES: Final = frozenset({"views.index", "status.page"})
 COOKIE: Final = "dropsight_key"
 COOKIE_AGE: Final = timedelta(days=30)
 
@@ -76,6 +79,11 @@ def keys_are_on() -> bool:
     return bool(_keys())
 
 
+def is_operator() -> bool:
+    """Whether this request may steer everybody's jobs: with a key of ADMIN_KEYS, or where no keys are asked for."""
+    return not keys_are_on() or owner() in listed(services().settings.admin_keys)
+
+
 def need_own_job(job_id: str) -> None:
     """Raises `PublicError("forbidden")` if the job is not of this request's key."""
     if not keys_are_on():
@@ -98,7 +106,7 @@ def _need_key(keys: ApiKeys) -> Response | None:
     g.owner = keys.owner_of(key) if key else None
     if g.owner is not None or request.endpoint is None or request.endpoint in OPEN or request.method == "OPTIONS":
         return None
-    if request.endpoint == "views.index":
+    if request.endpoint in PAGES:
         return redirect(url_for("access.sign_in_page"), 303)  # type: ignore[return-value]
     raise PublicError("unauthorized", "This needs an API key: `Authorization: Bearer <key>`, or sign in on the page.")
 

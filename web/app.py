@@ -7,7 +7,22 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.jobs import ErrorInfo
 from shared.settings import Settings, get_settings
-from web import access, errors, incoming, jobs, limits, models, operations, origins, results, security, uploads, views
+from web import (
+    access,
+    access_log,
+    errors,
+    incoming,
+    jobs,
+    limits,
+    models,
+    operations,
+    origins,
+    results,
+    security,
+    status,
+    uploads,
+    views,
+)
 from web.services import EXTENSION, Services
 from web.slow import SlowBodies
 
@@ -39,12 +54,14 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.request_class = incoming.StreamingRequest
     app.extensions[EXTENSION] = Services.open(settings)
-    # in this order: whose page, whose key, how often
+    # in this order: which request, whose page, whose key, how often
+    access_log.register(app)
     origins.register(app, settings)
     access.register(app, settings)
     limits.register(app, settings, app.extensions[EXTENSION])
     for blueprint in (uploads.bp, jobs.bp, views.bp, results.bp, models.bp, operations.bp):
         app.register_blueprint(blueprint)
+    status.register(app)
     app.teardown_request(incoming.discard_unclaimed)
     app.context_processor(lambda: {"version": app.version})
     app.wsgi_app = SlowBodies(app.wsgi_app, settings)  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from flask import Response, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from shared.errors import CODES, PublicError
+from web.access_log import note_error
 from web.incoming import drain_body
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def _unexpected(error: Exception) -> Response:
 
 def _answer(code: str, message: str, status: HTTPStatus, retry_after: int | None = None) -> Response:
     drain_body(request)
+    note_error(code)
     body: Any = {"error": {"code": code, "message": message}}
     if wants_html():
         response = make_response(render_template("error.html", code=code, message=message, status=int(status)))

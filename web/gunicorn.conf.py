@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gunicorn.workers.base import Worker
 
+from shared import logs
 from shared.settings import get_settings
 
 _settings = get_settings()
@@ -20,6 +21,7 @@ keepalive = 30
 accesslog = None
 errorlog = "-"
 loglevel = "info"
+logconfig_dict = logs.config(_settings.log_format)
 control_socket_disable = True
 
 

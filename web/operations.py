@@ -6,7 +6,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.errors import CODES, PublicError
@@ -96,6 +96,22 @@ class _Figures:
         yield GaugeMetricFamily(
             "dropsight_workers_ready", "Live workers with models loaded.", value=sum(worker.ready for worker in workers)
         )
+        memory = GaugeMetricFamily(
+            "dropsight_worker_memory_bytes", "Memory of each worker's process with the models.", labels=["worker"]
+        )
+        done = CounterMetricFamily("dropsight_worker_jobs", "Jobs that each worker has run.", labels=["worker"])
+        restarts = CounterMetricFamily(
+            "dropsight_worker_restarts", "Times that each worker's process with the models died.", labels=["worker"]
+        )
+        started = GaugeMetricFamily(
+            "dropsight_worker_start_time_seconds", "When each worker was started.", labels=["worker"]
+        )
+        for worker in workers:
+            memory.add_metric([worker.name], worker.memory_bytes)
+            done.add_metric([worker.name], worker.jobs_done)
+            restarts.add_metric([worker.name], worker.restarts)
+            started.add_metric([worker.name], worker.started_at)
+        yield from (memory, done, restarts, started)
         phases = SummaryMetricFamily(
             "dropsight_phase_seconds", "Time that finished jobs spent in each phase.", labels=["phase"]
         )

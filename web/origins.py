@@ -16,8 +16,8 @@ from shared.settings import Settings
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: Final = "GET, HEAD, POST, DELETE"
-_SENT_HEADERS: Final = "Authorization, Content-Type, Prefer, X-Api-Key"
-_SHOWN_HEADERS: Final = "Location, Preference-Applied, Retry-After"
+_SENT_HEADERS: Final = "Authorization, Content-Type, Prefer, X-Api-Key, X-Request-Id"
+_SHOWN_HEADERS: Final = "Location, Preference-Applied, Retry-After, X-Request-Id"
 _PREFLIGHT_SECONDS: Final = 600
 _PORTS: Final = {"http": 80, "https": 443}
 _PORT: Final = re.compile(r":\d+$", re.ASCII)

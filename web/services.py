@@ -7,6 +7,7 @@ from flask import current_app
 
 from shared.catalog import Catalog, CatalogReader
 from shared.queue import Fleet, JobQueue, Tally, connect
+from shared.queue.overview import Overview
 from shared.safe_http import SafeClient
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
@@ -20,6 +21,7 @@ class Services:
 
     settings: Settings
     queue: JobQueue
+    overview: Overview
     fleet: Fleet
     tally: Tally
     storage: Storage
@@ -30,9 +32,11 @@ class Services:
     def open(cls, settings: Settings) -> "Services":
         """Make them from the settings."""
         connection = connect(settings.redis_url, patient=False)
+        queue = JobQueue(connection, settings)
         return cls(
             settings=settings,
-            queue=JobQueue(connection, settings),
+            queue=queue,
+            overview=Overview(queue, settings),
             fleet=Fleet(connection),
             tally=Tally(connection),
             storage=open_storage(settings),

@@ -1,4 +1,4 @@
-"""How soon a sender wants its jobs done: `priority`, `cancel_after`, the header `Cancel-After`."""
+"""How soon a sender wants its jobs done, and to be told: `priority`, `cancel_after`, `Cancel-After`, `webhook`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from shared.errors import BadInputError
 from shared.jobs import Priority
+from shared.safe_http import checked_url
 from shared.settings import DAY, Settings
 
 LONGEST: Final = 30 * DAY
@@ -25,6 +26,9 @@ class TermFields(BaseModel):
         le=LONGEST,
         description="seconds until a job that is not finished fails as `expired`; also as a header `Cancel-After`",
     )
+    webhook: str = Field(
+        "", description="URL that is told when the job has ended, if the server allows it (`ALLOW_WEBHOOKS`)"
+    )
 
 
 class Terms(NamedTuple):
@@ -32,20 +36,31 @@ class Terms(NamedTuple):
 
     priority: Priority
     deadline: datetime | None
+    webhook: str | None
 
 
 def wanted_terms(request: Request, form: TermFields, files: int, settings: Settings) -> Terms:
     """What the sender of so many files wants.
 
     Raises:
-        BadInputError: the header is no number of seconds.
+        BadInputError: the header is no number of seconds; "url_refused": the webhook is off, or no URL.
     """
     seconds = form.cancel_after if form.cancel_after is not None else _header(request)
     by_number = Priority.BULK if files > settings.bulk_files else Priority.INTERACTIVE
     return Terms(
         priority=Priority(form.priority) if form.priority else by_number,
         deadline=None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds),
+        webhook=_webhook(form.webhook.strip(), settings),
     )
+
+
+def _webhook(url: str, settings: Settings) -> str | None:
+    if not url:
+        return None
+    if not settings.allow_webhooks or not settings.webhook_secrets:
+        raise BadInputError("url_refused", "This server sends no webhooks to others: ALLOW_WEBHOOKS is off.")
+    checked_url(url)  # where it leads to is looked at when it is sent
+    return url
 
 
 def _header(request: Request) -> int | None:

@@ -9,10 +9,12 @@ from flask import Response, jsonify, redirect, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from werkzeug.datastructures import FileStorage
 
+from shared import logs
 from shared.catalog import ModelEntry
 from shared.errors import BadInputError, PublicError
 from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, cache_key, result_key
 from web.access import owner
+from web.access_log import note_jobs
 from web.errors import wants_html
 from web.fetching import fetch
 from web.incoming import IncomingFile
@@ -99,6 +101,7 @@ def upload(form_and_files_data: UploadForm) -> Response:
     options = DetectOptions(score=form.score, iou=form.iou, max_detections=form.max_detections)
     terms = wanted_terms(request, form, len(files), parts.settings)
     accepted = _submit(parts, files, entry, options, terms)
+    note_jobs([item.id for item in accepted])
     wait = wanted_wait(request, parts.settings.max_wait)
     done = all(item.state is JobState.FINISHED for item in accepted)
     if (wait or done) and not wants_html():
@@ -154,6 +157,10 @@ def _submit(
     for file in files:
         if file.job_id in claimed:
             file.claim()
+    if terms.webhook is not None:
+        for item in accepted:
+            if item.cached:  # the others' came with their jobs
+                parts.queue.hooks.add(item.id, terms.webhook)
     return [item if item.cached else item.model_copy(update={"position": next(positions)}) for item in accepted]
 
 
@@ -178,6 +185,7 @@ def _request(
         cache_key=key,
         created_at=datetime.now(UTC),
         owner=owner(),
+        request_id=logs.request_id.get(),
     )
 
 

@@ -6,6 +6,7 @@ import socket
 import sys
 import uuid
 
+from shared import logs
 from shared.queue import connect
 from shared.settings import get_settings
 from worker.resident import ResidentWorker
@@ -13,15 +14,13 @@ from worker.resident import ResidentWorker
 
 def main() -> int:
     """Run until told to stop. Returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = get_settings()
+    logs.configure(settings)
     if not settings.redis_url:
         logging.error("REDIS_URL is not set: which Redis has the jobs?")
         return 2
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     worker = ResidentWorker(connect(settings.redis_url, patient=True), settings, name)
-    # a line a job is enough, and the pipeline writes it; RQ sets its level when it is imported
-    logging.getLogger("rq.worker").setLevel(logging.WARNING)
     worker.work(logging_level=None)
     return 0
 

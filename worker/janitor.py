@@ -19,6 +19,7 @@ from itertools import groupby, islice
 from multiprocessing.context import SpawnProcess
 from typing import Final
 
+from shared import logs
 from shared.errors import PublicError
 from shared.jobs import RESULT_DOCUMENT, result_key
 from shared.queue import JobQueue, connect
@@ -166,7 +167,7 @@ class JanitorProcess:
 
 
 def _main(settings: Settings) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
     try:
         sweep(settings)
     except PublicError as error:

@@ -45,6 +45,8 @@ class Tools:
     models: ModelCache
     jobs: JobQueue
     tally: Tally
+    about: dict[str, Any]
+    """what the worker announces of itself"""
 
 
 _tools: Tools | None = None
@@ -54,7 +56,7 @@ def set_up(settings: Settings) -> dict[str, Any]:
     """Open the connections and load the default model, if its files are there.
 
     Returns:
-        What the worker announces of itself: the engine.
+        What the worker announces of itself: the engine, and the models in memory. Jobs keep it up to date.
     """
     global _tools
     reader = CatalogReader(settings.catalog, settings.default_model)
@@ -67,6 +69,7 @@ def set_up(settings: Settings) -> dict[str, Any]:
         models=ModelCache(reader.read, settings),
         jobs=JobQueue(connection, settings),
         tally=Tally(connection),
+        about={"engine": settings.engine, "models": []},
     )
     _tools.storage.prepare()
     started = time.perf_counter()
@@ -74,9 +77,10 @@ def set_up(settings: Settings) -> dict[str, Any]:
         model = _tools.models.get(catalog.default)
     except PublicError as error:  # the page says so; other models may still be asked for
         log.warning("the default model is not ready: %s", error.message)
-        return {"engine": settings.engine}
+        return _tools.about
     log.info("%s is loaded and warm after %.1f s", catalog.default, time.perf_counter() - started)
-    return {"engine": model.info().engine}
+    _tools.about.update(engine=model.info().engine, models=list(_tools.models.resident))
+    return _tools.about
 
 
 def run(request: Mapping[str, Any]) -> None:
@@ -95,6 +99,7 @@ def run(request: Mapping[str, Any]) -> None:
     try:
         result = _process(job, _tools)
     finally:
+        _tools.about["models"] = list(_tools.models.resident)
         if _tools.jobs.was_deleted(job.id):
             _tools.storage.delete_prefix(result_prefix(job.id))
     log.info(

@@ -7,14 +7,17 @@ keys and options, JSON only; never pixels.
 from shared.queue.connection import connect, queue_errors
 from shared.queue.events import Events
 from shared.queue.fleet import Fleet, WorkerInfo
+from shared.queue.hooks import Delivery, Hooks
 from shared.queue.jobs import CancelOutcome, JobPage, JobQueue, JobRecord
 from shared.queue.lanes import Lane, Lanes
 from shared.queue.tally import Tally
 
 __all__ = [
     "CancelOutcome",
+    "Delivery",
     "Events",
     "Fleet",
+    "Hooks",
     "JobPage",
     "JobQueue",
     "JobRecord",

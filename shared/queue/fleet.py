@@ -18,6 +18,14 @@ class WorkerInfo(BaseModel):
     ready: bool
     engine: str
     started_at: float
+    # what older workers do not say
+    models: list[str] = []
+    """in memory, the one used last at the end"""
+    memory_bytes: int = 0
+    """of the process with the models; 0 where the system does not say"""
+    jobs_done: int = 0
+    restarts: int = 0
+    """of the process with the models, since the worker was started"""
 
 
 class Fleet:

@@ -24,6 +24,7 @@ from shared.queue import keys
 from shared.queue.clients import Clients
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
+from shared.queue.hooks import Hooks
 from shared.queue.lanes import Lanes, place
 from shared.settings import Settings
 
@@ -114,6 +115,8 @@ class JobRecord(BaseModel):
     finished_at: datetime | None = None
     expires_at: datetime | None = None
     error: ErrorInfo | None = None
+    worker: str | None = None
+    """the one that had it last"""
 
 
 class JobPage(NamedTuple):
@@ -142,6 +145,7 @@ class JobQueue:
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
         self.redis = connection
         self.events = Events(connection)
+        self.hooks = Hooks(connection)
         self._clients = Clients(connection)
         self._settings = settings
         self._set_field = connection.register_script(_SET_FIELD)
@@ -203,6 +207,10 @@ class JobQueue:
                 pipe.zadd(keys.DEADLINES, {request.id: request.deadline.timestamp()})
             if request.owner is not None:
                 self._add_to_owner(request, request.owner, pipe)
+            if request.webhook is not None:
+                self.hooks.add(request.id, request.webhook, pipe)
+            if self._settings.webhook_url:
+                self.hooks.add(request.id, "", pipe)
             self.events.publish(request.id, pipe)
         if client is not None:
             self._clients.add(client, [request.id for request in requests], datetime.now(UTC).timestamp(), pipe)
@@ -300,6 +308,7 @@ class JobQueue:
             finished_at=job.ended_at if state.is_final else None,
             expires_at=self._expiry(job, state, ttl),
             error=error,
+            worker=job.worker_name,
         )
 
     def _expiry(self, job: Job, state: JobState, ttl: int) -> datetime | None:
@@ -446,7 +455,7 @@ class JobQueue:
         if not _STATES[job.get_status(refresh=False)].is_final:
             self.cancel(job_id)
         request = self._record(job_id, self.redis.hgetall(job.key), -1)
-        job.delete()
+        _delete(job)
         CanceledJobRegistry(job.origin, connection=self.redis, serializer=JSONSerializer).remove(job)
         pipe = self.redis.pipeline()
         pipe.zrem(keys.JOBS, job_id)
@@ -538,6 +547,15 @@ def _is_late(record: JobRecord | None) -> bool:
     if record is None or record.state is not JobState.QUEUED or record.request.deadline is None:
         return False
     return datetime.now(UTC) >= record.request.deadline
+
+
+def _delete(job: Job) -> None:
+    """RQ's own, which fails if an execution of the job ends between its two looks at it: then look again."""
+    for _ in range(10):
+        with suppress(ValueError):
+            job.delete()
+            return
+    job.connection.delete(job.key)
 
 
 def _parse_cursor(cursor: str | None) -> str:

@@ -21,6 +21,10 @@ COUNTS: Final = "dropsight:counts"
 PHASES: Final = "dropsight:phases"
 #: held by the worker that runs the janitor; its expiry is when the next may
 JANITOR: Final = "dropsight:janitor"
+#: sorted set of "<delivery>:<job>" of webhooks whose job has not ended yet; score: since when
+HOOKS_WAITING: Final = "dropsight:hooks:waiting"
+#: sorted set of deliveries of webhooks; score: when they are tried next, in milliseconds
+HOOKS_DUE: Final = "dropsight:hooks:due"
 #: set of the names of workers that have announced themselves
 WORKERS: Final = "dropsight:workers"
 
@@ -38,6 +42,16 @@ def counts(owner: str) -> str:
 def client(name: str) -> str:
     """Sorted set of the jobs of a client that may be waiting; score: when they came."""
     return f"dropsight:client:{name}"
+
+
+def hook(hook_id: str) -> str:
+    """A delivery of a webhook."""
+    return f"dropsight:hook:{hook_id}"
+
+
+def hook_loop(name: str) -> str:
+    """Says that a loop that delivers webhooks lives."""
+    return f"dropsight:hooks:loop:{name}"
 
 
 # Fields of ours in RQ's job hash: they live and die with the job, and RQ leaves them alone.

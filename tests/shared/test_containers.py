@@ -31,7 +31,7 @@ def test_every_setting_reaches_a_container() -> None:
 
 def test_containers_know_no_setting_that_does_not_exist() -> None:
     known = {name.upper() for name in Settings.model_fields}
-    for service in ("web", "worker", "weights"):
+    for service in ("web", "worker", "weights", "webhooks"):
         names = {name for name in SERVICES[service]["environment"] if not name.startswith("AWS_")}
         assert names <= known, service
 

@@ -3,6 +3,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from shared.settings import Settings
 from standalone import redis_server
@@ -38,6 +39,8 @@ def test_what_runs(tmp_path: Path) -> None:
     assert found["worker"].stop_seconds > 7
     assert found["redis"].priority < found["web"].priority < found["worker"].priority, "Redis ends last"
     assert [program.name for program in programs(Settings(workers=0), None)] == ["web"]
+    told = Settings(workers=0, allow_webhooks=True, webhook_secret=SecretStr("whsec_" + "A" * 32))
+    assert [program.name for program in programs(told, None)] == ["web", "webhooks"]
 
 
 def test_the_configuration_keeps_odd_names(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_the_openapi_document(client: FlaskClient) -> None:
         "max_detections",
         "cancel_after",
         "priority",
+        "webhook",
     }
     assert {"202", "413", "415", "422", "429", "503"} <= set(upload["responses"])
     for path in ("/jobs", "/jobs/{job_id}", "/models", "/counts", "/healthz", "/readyz", "/metrics", "/view/{job_id}"):

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import Any
 
+from shared import logs
 from shared.errors import BadInputError, PublicError, TransientError
 from shared.queue import connect
 from shared.settings import Settings
@@ -151,6 +152,7 @@ ALLOWED = frozenset(f"{__name__ if __name__ != '__main__' else 'tests.worker.res
 
 def main() -> None:
     settings = Settings()
+    logs.configure(settings)
     worker = ResidentWorker(
         connect(settings.redis_url, patient=True),
         settings,

@@ -39,7 +39,7 @@ def settings(redis_url: str, tmp_path: Path, data_dir: Path, engine_cache: Path)
 
 @pytest.fixture
 def storage(settings: Settings) -> Iterator[Storage]:
-    assert pipeline.set_up(settings) == {"engine": "openvino"}
+    assert pipeline.set_up(settings) == {"engine": "openvino", "models": [MODEL]}
     storage = open_storage(settings)
     yield storage
     assert pipeline._tools is not None
@@ -178,7 +178,7 @@ def test_the_document_is_written_last(
 def test_without_weights_it_still_comes_up(settings: Settings, tmp_path: Path) -> None:
     empty = tmp_path / "no-weights"
     empty.mkdir()
-    assert pipeline.set_up(settings.model_copy(update={"weights_dir": empty})) == {"engine": "auto"}
+    assert pipeline.set_up(settings.model_copy(update={"weights_dir": empty})) == {"engine": "auto", "models": []}
     assert pipeline._tools is not None
     pipeline._tools.jobs.redis.close()
     pipeline._tools = None

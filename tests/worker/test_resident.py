@@ -1,5 +1,6 @@
 """The resident worker, with real processes on a real Redis."""
 
+import json
 import os
 import random
 import signal
@@ -13,15 +14,16 @@ from typing import Any
 
 import pytest
 import redis
-from rq import Retry
+from rq import Queue, Retry, Worker
 from rq.command import send_command
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, Priority, input_key, new_job_id
 from shared.queue import CancelOutcome, Fleet, JobQueue, JobRecord, keys
 from shared.queue.connection import text
 from shared.queue.events import KEPT_AFTER_END
+from shared.queue.overview import Overview
 from shared.settings import ROOT, Settings
 from worker.resident.memory import MemoryWatch, own_memory
 
@@ -64,6 +66,9 @@ class Bench:
         name = f"test-{process.pid}"
         wait_for(lambda: any(worker.name == name and worker.ready for worker in Fleet(self.redis).workers()))
         return process
+
+    def log(self, number: int = 0) -> str:
+        return (self._logs / f"worker-{number}.log").read_text()
 
     def submit(self, function: str, filename: str = "x", timeout: int = TIMEOUT, **more: Any) -> str:
         request = JobRequest(
@@ -674,3 +679,69 @@ def test_a_limit_is_not_taken_for_a_broken_file(bench: Bench) -> None:
     record = bench.ended(bench.submit("swallows_exceptions", filename="60", timeout=1))
     assert record.error is not None
     assert record.error.code == "timeout"
+
+
+def test_what_the_log_says_of_a_job_names_it_and_its_request(bench: Bench) -> None:
+    bench.worker(LOG_FORMAT="json")
+    bad, crash = bench.submit("bad_input", request_id="r-bad"), bench.submit("crash", request_id="r-crash")
+    assert bench.ended(bad).state is bench.ended(crash).state is JobState.FAILED
+    lines = [json.loads(line) for line in bench.log().splitlines() if line.startswith("{")]
+    of_horse = next(line for line in lines if line.get("job_id") == bad)
+    of_parent = next(line for line in lines if "the horse died on" in line["message"])
+    assert (of_horse["request_id"], of_horse["level"]) == ("r-bad", "info")
+    assert (of_parent["job_id"], of_parent["request_id"], of_parent["level"]) == (crash, "r-crash", "error")
+    assert of_horse["process"] != of_parent["process"]
+    assert "job_id" not in next(line for line in lines if "is ready" in line["message"])
+
+
+def test_what_a_worker_says_of_itself(bench: Bench) -> None:
+    bench.worker()
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert bench.ended(bench.submit("crash")).state is JobState.FAILED
+    deaths = RETRIES + 1
+    wait_for(lambda: [(worker.restarts, worker.ready) for worker in Fleet(bench.redis).workers()] == [(deaths, True)])
+    (info,) = Fleet(bench.redis).workers()
+    assert info.jobs_done == 1
+    if sys.platform == "linux":
+        assert info.memory_bytes > 10_000_000
+
+
+def test_a_failed_job_is_run_again(bench: Bench) -> None:
+    job_id = bench.submit("broken", priority=Priority.BULK)
+    bench.worker()
+    assert bench.ended(job_id).state is JobState.FAILED
+    tried = bench.count("started", job_id)
+    overview = Overview(bench.jobs, bench.settings)
+    overview.retry(job_id)
+    record = bench.ended(job_id)
+    assert (record.state, record.attempts) == (JobState.FAILED, bench.settings.job_retries)
+    assert bench.count("started", job_id) == 2 * tried
+    assert overview.failures(5).by_code == {"internal": 1}
+    assert [each.worker for each in overview.failures(5).newest] == [f"test-{bench.workers[0].pid}"]
+    bench.nothing_left()
+
+
+def test_rq_knows_our_queues_and_workers(bench: Bench) -> None:
+    """RQ's own command line, and what dashboards are made of."""
+    bench.worker()
+    failed, running = bench.submit("bad_input"), bench.submit("slow", "5", timeout=20)
+    bench.ended(failed)
+    bench.started(running)
+    waiting = bench.submit("quick", priority=Priority.BULK)
+    cli = Path(sys.executable).with_name("rq")
+    url = bench.settings.redis_url
+    told = subprocess.run([cli, "info", "--url", url, "--raw"], capture_output=True, text=True, timeout=30, check=True)
+    assert f"queue {keys.QUEUE} 0" in told.stdout
+    assert f"queue {keys.BULK} 1" in told.stdout
+    assert f"worker test-{bench.workers[0].pid} " in told.stdout
+    assert f" busy {keys.QUEUE}, {keys.BULK}. jobs: 0 finished, 1 failed" in told.stdout
+    plain = {queue.name: queue for queue in Queue.all(connection=bench.redis, serializer=JSONSerializer)}
+    assert set(plain) == {keys.QUEUE, keys.BULK}
+    assert plain[keys.BULK].get_job_ids() == [waiting]
+    assert plain[keys.QUEUE].started_job_registry.get_job_ids() == [running]
+    assert plain[keys.QUEUE].failed_job_registry.get_job_ids() == [failed]
+    job = plain[keys.BULK].fetch_job(waiting)
+    assert job is not None
+    assert (job.get_status(), job.kwargs["request"]["id"]) == (JobStatus.QUEUED, waiting)
+    (worker,) = Worker.all(connection=bench.redis, serializer=JSONSerializer)
+    assert (worker.name, worker.get_current_job_id()) == (f"test-{bench.workers[0].pid}", running)

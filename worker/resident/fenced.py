@@ -309,6 +309,13 @@ def deadline_of(job: Job) -> datetime | None:
     return datetime.fromisoformat(deadline) if isinstance(deadline, str) else None
 
 
+def request_id_of(job: Job) -> str | None:
+    """Which request brought the job, if that is known."""
+    request = job.kwargs.get("request")
+    found = request.get("request_id") if isinstance(request, dict) else None
+    return found if isinstance(found, str) else None
+
+
 def deadline_passed(job: Job) -> bool:
     """Whether the sender of the job has lost interest."""
     deadline = deadline_of(job)

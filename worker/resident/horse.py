@@ -24,9 +24,10 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.utils import import_attribute
 
+from shared import logs
 from shared.queue import connect
 from shared.settings import Settings
-from worker.resident.fenced import FencedWorker, deadline_of
+from worker.resident.fenced import FencedWorker, deadline_of, request_id_of
 from worker.resident.memory import die_first
 
 log = logging.getLogger(__name__)
@@ -53,15 +54,17 @@ class Orders:
     settings: Settings
     allowed: frozenset[str]
     setup: str
-    """path of a function `(Settings) -> dict`: loads the models and tells what the parent should announce"""
+    """path of a function `(Settings) -> dict`: loads the models and tells what the parent should announce
+
+    (`engine`, `models`). What jobs change in that dict is announced after them.
+    """
 
 
 def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     """Body of the process: load, say "ready", then run the jobs whose ids come over the pipe."""
     _die_with(orders.parent_pid)
     die_first()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("rq.worker").setLevel(logging.WARNING)
+    logs.configure(orders.settings)
     faulthandler.enable()
     setup: Callable[[Settings], dict[str, Any]] = import_attribute(orders.setup)
     about = setup(orders.settings)
@@ -76,8 +79,9 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
             job_id, execution_id = pipe.recv()
         except EOFError:
             sys.exit(0)
-        _run(worker, job_id, execution_id, stop)
-        pipe.send(job_id)
+        with logs.about(job=job_id, request=None):
+            _run(worker, job_id, execution_id, stop)
+        pipe.send(about)  # anew: a job may have changed what the setup said
 
 
 def _die_with(parent_pid: int) -> None:
@@ -126,6 +130,7 @@ def _run(worker: FencedWorker, job_id: str, execution_id: str, stop: _SoftStop) 
         for queue in worker.queues:
             queue.intermediate_queue.remove(job_id)
         return
+    logs.request_id.set(request_id_of(job))
     job.redis_server_version = worker.get_redis_server_version()
     timeout = int(job.timeout or worker.settings.job_timeout)
     deadline = deadline_of(job)

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+from contextvars import copy_context
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +30,12 @@ class MemoryWatch:
         self._kills_before = 0
         self._active = threading.Event()
         self._thread: threading.Thread | None = None
+        self._context = copy_context()  # for the lines that the thread writes about a job
 
     def begin(self, pid: int) -> None:
         """Watch a process from now on."""
         self._exceeded, self._pid = False, pid
+        self._context = copy_context()
         self._kills_before = kernel_kills()
         if not self._limit:
             return
@@ -61,7 +64,9 @@ class MemoryWatch:
             if taken > self._limit and self._active.is_set():
                 self._exceeded = True
                 self._active.clear()
-                log.error("process %d has %d MB, more than WORKER_MEMORY_MB: it is ended", pid, taken // MB)
+                self._context.run(
+                    log.error, "process %d has %d MB, more than WORKER_MEMORY_MB: it is ended", pid, taken // MB
+                )
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -76,6 +81,14 @@ def own_memory(pid: int) -> int:
     except (OSError, ValueError):
         return 0
     return (int(resident) - int(shared)) * _PAGE
+
+
+def resident_memory(pid: int) -> int:
+    """Bytes of physical memory that a process uses, with what it shares; 0 if the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def die_first() -> None:

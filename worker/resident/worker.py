@@ -27,6 +27,7 @@ from rq.registry import StartedJobRegistry
 from rq.timeouts import HorseMonitorTimeoutException
 from rq.worker import WorkerStatus
 
+from shared import logs
 from shared.catalog import CatalogReader
 from shared.errors import TransientError
 from shared.jobs import ALLOWED_FUNCTIONS, ErrorInfo
@@ -35,8 +36,8 @@ from shared.queue.jobs import EXPIRED
 from shared.settings import Settings
 from worker.janitor import JanitorProcess
 from worker.resident import horse
-from worker.resident.fenced import OUT_OF_MEMORY, FencedWorker, deadline_passed
-from worker.resident.memory import MB, MemoryWatch, own_memory
+from worker.resident.fenced import OUT_OF_MEMORY, FencedWorker, deadline_passed, request_id_of
+from worker.resident.memory import MB, MemoryWatch, own_memory, resident_memory
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class ResidentWorker(FencedWorker):
         self._no_cleaning_before = 0.0
         self._last_beat = 0.0
         self._born = time.time()
+        self._jobs_done = 0
+        self._spawned = 0
 
     # -- life of the horse
 
@@ -119,6 +122,7 @@ class ResidentWorker(FencedWorker):
             target=horse.main, args=(theirs, self._wanted, orders), name="horse", daemon=True
         )
         self._process.start()
+        self._spawned += 1
         theirs.close()
         while not self._pipe.poll(0.2):
             self._beat(force=False)
@@ -181,10 +185,11 @@ class ResidentWorker(FencedWorker):
             raise HorseMonitorTimeoutException
         if self._pipe in ready:
             try:
-                self._pipe.recv()
+                self._about = self._pipe.recv()
             except (EOFError, ConnectionResetError):
                 pass
             else:
+                self._jobs_done += 1
                 return self._pid(), os.EX_OK, None
         self._process.join()
         code = self._process.exitcode or 0
@@ -224,7 +229,8 @@ class ResidentWorker(FencedWorker):
         """RQ's; afterwards the wish to stop this job is over."""
         self._stopped_job_id, self._running = None, job.id
         try:
-            super().execute_job(job, queue)
+            with logs.about(job=job.id, request=request_id_of(job)):
+                super().execute_job(job, queue)
         finally:
             self._stopped_job_id = self._running = None
             self._memory.end()
@@ -350,13 +356,17 @@ class ResidentWorker(FencedWorker):
             name=self.name,
             host=self.hostname or "",
             pid=self.pid or 0,
-            state=str(self.get_state()),
+            state=str(getattr(self.get_state(), "value", "")),
             installed=[
                 name for name, entry in catalog.models.items() if not entry.missing_files(self.settings.weights_dir)
             ],
             ready=bool(self._about),
             engine=str(self._about.get("engine", "")),
             started_at=self._born,
+            models=list(self._about.get("models", ())),
+            memory_bytes=resident_memory(self._pid()) if self._pid() else 0,
+            jobs_done=self._jobs_done,
+            restarts=max(0, self._spawned - 1),
         )
 
     def run_maintenance_tasks(self) -> None:

@@ -1,0 +1,183 @@
+"""For operators: what the service is doing, as a page (`/status`) and as JSON, and buttons to retry and to cancel."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from apiflask import APIBlueprint, APIFlask
+from flask import Response, jsonify, make_response, redirect, render_template, request, url_for
+from pydantic import BaseModel, Field
+
+from shared.errors import PublicError
+from shared.jobs import ErrorInfo, JobState, Priority
+from shared.queue import CancelOutcome, JobRecord, WorkerInfo
+from shared.queue.overview import LaneOverview
+from web.access import is_operator
+from web.errors import wants_html
+from web.ids import checked_id
+from web.presenting import find_job
+from web.services import Services, services
+
+bp = APIBlueprint("status", __name__, tag="Operations")
+
+#: jobs shown of each kind
+SHOWN: Final = 20
+#: what a button says when it has been pressed
+_DONE: Final = {"retry": "The job is back in the queue.", "cancel": "The job is canceled, or being stopped."}
+
+
+class StatusJob(BaseModel):
+    """A job as an operator sees it."""
+
+    id: str
+    filename: str
+    model: str
+    priority: Priority
+    owner: str | None = Field(description="name of the API key that brought it")
+    worker: str | None = Field(description="who has it")
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: ErrorInfo | None
+
+
+class StatusWorker(BaseModel):
+    """A worker as it says of itself with every heartbeat."""
+
+    name: str
+    host: str
+    pid: int
+    state: str = Field(description="loading, idle or busy")
+    engine: str
+    models: list[str] = Field(description="in memory, the one used last at the end")
+    installed: list[str]
+    job: StatusJob | None = Field(description="what it is doing")
+    memory_bytes: int = Field(description="of the process with the models; 0 where the system does not say")
+    jobs: int = Field(description="run since it was started")
+    restarts: int = Field(description="times its process with the models had to be brought up again")
+    started_at: datetime
+
+
+class Status(BaseModel):
+    """Everything on the page."""
+
+    at: datetime
+    jobs: dict[JobState, int] = Field(description="that Redis knows, by state")
+    queues: list[LaneOverview]
+    workers: list[StatusWorker]
+    failures: dict[str, int] = Field(description="failed jobs that Redis knows (`FAILURE_TTL`), by code")
+    failed: list[StatusJob] = Field(description="the newest of them")
+    running: list[StatusJob]
+    waiting: list[StatusJob] = Field(description="those that are next in each queue")
+
+
+def register(app: APIFlask) -> None:
+    """Add the page, and the link to it for those who may open it."""
+    app.register_blueprint(bp)
+    app.context_processor(lambda: {"operator": is_operator()})
+
+
+@bp.before_request
+def need_operator() -> None:
+    """Everything here is for operators only."""
+    if not is_operator():
+        raise PublicError("forbidden", "This is for operators: ADMIN_KEYS says whose keys open it.")
+
+
+@bp.get("/status")
+@bp.doc(hide=True)
+def page() -> Response:
+    """The page."""
+    response = make_response(
+        render_template("status.html", status=_status(services()), message=_DONE.get(request.args.get("done", "")))
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@bp.get("/status.json")
+@bp.output(Status)
+@bp.doc(
+    summary="What the service is doing",
+    description="For operators: where keys are asked for, one whose name is in `ADMIN_KEYS`.",
+    responses={403: "The key is no operator's.", 503: "Redis is away."},
+)
+def status_json() -> Status:
+    """The same as JSON."""
+    return _status(services())
+
+
+@bp.post("/status/jobs/<job_id>/retry")
+@bp.doc(hide=True)
+def retry(job_id: str) -> Response:
+    """Run a failed job again."""
+    parts, job_id = services(), checked_id(job_id)
+    record = parts.queue.get(job_id)
+    if record is not None and parts.storage.stat(record.request.input.key) is None:
+        raise PublicError("input_gone", "The uploaded file is no longer there.")
+    parts.overview.retry(job_id)
+    return _pressed(job_id, "retry")
+
+
+@bp.post("/status/jobs/<job_id>/cancel")
+@bp.doc(hide=True)
+def cancel(job_id: str) -> Response:
+    """Cancel anybody's job."""
+    job_id = checked_id(job_id)
+    if services().queue.cancel(job_id) is CancelOutcome.TOO_LATE:
+        raise PublicError("conflict", "The job has ended already.")
+    return _pressed(job_id, "cancel")
+
+
+def _pressed(job_id: str, what: str) -> Response:
+    if wants_html():
+        return redirect(url_for("status.page", done=what), 303)  # type: ignore[return-value]
+    response = jsonify(find_job(services(), job_id).model_dump(mode="json", by_alias=True))
+    response.status_code = 202
+    return response
+
+
+def _status(parts: Services) -> Status:
+    running = [record for record in parts.overview.running() if record.state is JobState.RUNNING]
+    failures = parts.overview.failures(SHOWN)
+    by_worker = {record.worker: record for record in running}
+    return Status(
+        at=datetime.now(UTC),
+        jobs=parts.queue.count_by_state(),
+        queues=parts.overview.lanes(),
+        workers=[_worker(worker, by_worker.get(worker.name)) for worker in parts.fleet.workers()],
+        failures=failures.by_code,
+        failed=[_job(record) for record in failures.newest if record.state is JobState.FAILED],
+        running=[_job(record) for record in running],
+        waiting=[_job(record) for record in parts.overview.waiting(SHOWN) if record.state is JobState.QUEUED],
+    )
+
+
+def _worker(worker: WorkerInfo, record: JobRecord | None) -> StatusWorker:
+    # the announcement is some seconds old; which job it has, Redis knows at once
+    state = "busy" if record is not None else "idle" if worker.ready else "loading"
+    return StatusWorker(
+        **worker.model_dump(include={"name", "host", "pid", "engine", "models", "installed", "memory_bytes"}),
+        state=state,
+        job=_job(record) if record is not None else None,
+        jobs=worker.jobs_done,
+        restarts=worker.restarts,
+        started_at=datetime.fromtimestamp(worker.started_at, UTC),
+    )
+
+
+def _job(record: JobRecord) -> StatusJob:
+    asked = record.request
+    return StatusJob(
+        id=asked.id,
+        filename=asked.input.filename,
+        model=asked.model,
+        priority=asked.priority,
+        owner=asked.owner,
+        worker=record.worker if record.state is JobState.RUNNING else None,
+        attempts=record.attempts,
+        created_at=asked.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        error=record.error,
+    )
