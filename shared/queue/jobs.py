@@ -94,12 +94,16 @@ end
 return status
 """
 
-# A late heartbeat of RQ's brings a deleted job back as a hash without a job in it. KEYS: job hash.
+# What RQ writes at the end of a run brings a job back that was deleted meanwhile: as a whole, or as a heartbeat alone.
+# KEYS: job hash, sign of the deletion, stream of results, registries. ARGV: job id.
 _BURY = """
-if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'data') == 0 then
-  return redis.call('DEL', KEYS[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('DEL', KEYS[1], KEYS[3])
+  for i = 4, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+elseif redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'data') == 0 then
+  redis.call('DEL', KEYS[1])
 end
-return 0
+return 1
 """
 
 
@@ -495,8 +499,13 @@ class JobQueue:
         return bool(self.redis.exists(keys.deleted(job_id)))
 
     def bury(self, job_id: str) -> None:
-        """Delete what late heartbeats left of a job that was deleted while it ran."""
-        self._bury(keys=[Job.key_for(job_id)])
+        """Delete what the end of its run left of a job that was deleted meanwhile."""
+        registries = [
+            registry.key
+            for lane in self.lanes
+            for registry in (lane.failed_job_registry, lane.finished_job_registry, lane.canceled_job_registry)
+        ]
+        self._bury(keys=[Job.key_for(job_id), keys.deleted(job_id), f"rq:results:{job_id}", *registries], args=[job_id])
 
     @queue_errors()
     def report_progress(self, job_id: str, phase: Phase, percent: int) -> None:
@@ -550,10 +559,16 @@ def _is_late(record: JobRecord | None) -> bool:
 
 
 def _delete(job: Job) -> None:
-    """RQ's own, which fails if an execution of the job ends between its two looks at it: then look again."""
+    """RQ's own, which fails if an execution of the job ends between its two looks at it: then look again.
+
+    The worker that had the job may also have buried it by now.
+    """
     for _ in range(10):
         with suppress(ValueError):
-            job.delete()
+            try:
+                job.delete()
+            except InvalidJobOperation:
+                return
             return
     job.connection.delete(job.key)
 

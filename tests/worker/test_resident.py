@@ -636,6 +636,7 @@ def test_deleting_at_any_moment_leaves_nothing(bench: Bench) -> None:
     last = bench.submit("quick")
     assert bench.ended(last).state is JobState.FINISHED
     wait_for(lambda: [text(key) for key in bench.redis.scan_iter("rq:job:*")] == [f"rq:job:{last}"], 5)
+    assert bench.redis.zcard(bench.queue.failed_job_registry.key) == 0
     bench.nothing_left()
 
 
