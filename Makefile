@@ -24,7 +24,7 @@ help:
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=python3.12 make ...)"; exit 1; }
 	$(PYTHON) -m venv --clear $(1)
-	$(1)/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --requirement $(2)
+	$(1)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes --requirement $(2)
 	@touch $(1)/installed
 endef
 

@@ -4,18 +4,26 @@
 set -eu
 cd "$(dirname "$0")/.."
 all=$(mktemp)
-trap 'rm -f "$all"' EXIT
+without=$(mktemp)
+trap 'rm -f "$all" "$without"' EXIT
+# What `trackers` asks for and does not need for tracking: a second OpenCV, which would lie over the headless one, and
+# plots. Installed with --no-deps, as the lists are complete.
+cat > "$without" <<EOF
+opencv-python; sys_platform == "never"
+matplotlib; sys_platform == "never"
+EOF
 lock() {
   out=$1
   shift
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-    --no-annotate --constraints "$all" "$@" --output-file "requirements/$out.txt" pyproject.toml
+    --no-annotate --constraints "$all" --overrides "$without" "$@" --output-file "requirements/$out.txt" pyproject.toml
 }
 uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-  --extra web --extra worker --extra openvino --extra tensorflow --extra standalone --group dev \
-  --output-file "$all" pyproject.toml
+  --extra web --extra worker --extra openvino --extra tensorflow --extra training --extra quantize --extra standalone \
+  --group dev --overrides "$without" --output-file "$all" pyproject.toml
 lock web --extra web
 lock worker --extra worker --extra openvino
-lock worker-cuda --extra worker --extra cuda
+lock worker-cuda --extra worker --extra cuda --extra training
 lock standalone --extra web --extra worker --extra openvino --extra standalone
-lock dev --extra web --extra worker --extra openvino --extra tensorflow --extra standalone --group dev
+lock dev --extra web --extra worker --extra openvino --extra tensorflow --extra training --extra quantize --extra standalone \
+  --group dev
