@@ -18,7 +18,7 @@ from pathlib import Path
 
 import redis
 
-from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, new_job_id
+from shared.jobs import InputFile, JobOptions, JobRequest, JobState, new_job_id
 from shared.queue import JobQueue, Lanes, keys
 from tests.stack.chaos import storm
 from tests.stack.sleepy import Stack
@@ -115,7 +115,7 @@ def enqueue(queue: JobQueue) -> None:
                 id=job_id,
                 input=file,
                 model="m",
-                options=DetectOptions(),
+                options=JobOptions(),
                 cache_key=job_id + job_id,
                 created_at=datetime.now(UTC),
             )

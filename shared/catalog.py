@@ -4,81 +4,17 @@ Both tiers read it: the web tier to check options and to name the choices, the w
 model by dropping files into the weights folder and an entry into the catalogue.
 """
 
-import hashlib
 import logging
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
+from shared.entries import AnyEntry
 from shared.errors import BadInputError, PublicError
 
 log = logging.getLogger(__name__)
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class WeightFile(BaseModel):
-    """One file of a model, kept in the weights folder under its name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    url: str | None = Field(None, pattern=r"^https://", description="absent: the user's own file")
-    size: int | None = Field(None, ge=0, description="bytes")
-    sha256: Sha256 | None = None
-
-
-class ModelEntry(BaseModel):
-    """One model of the catalogue."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
-    family: Literal["darknet"]
-    title: str
-    description: str = ""
-    licence: str = ""
-    source: str = Field("", description="the page of the people who made it")
-    config: WeightFile = Field(description="the Darknet .cfg")
-    weights: WeightFile
-    classes: WeightFile = Field(description="one label a line, in the order of the class ids")
-    resize: Literal["stretch", "letterbox"] = "letterbox"
-    image_size: tuple[int, int] | None = Field(None, description="height, width; None: as the .cfg says")
-
-    @property
-    def files(self) -> tuple[WeightFile, ...]:
-        """Every file the model needs."""
-        return (self.config, self.weights, self.classes)
-
-    def missing_files(self, weights_dir: Path) -> list[WeightFile]:
-        """The files that are not in `weights_dir` (or there with another size than stated)."""
-
-        def there(file: WeightFile) -> bool:
-            try:
-                size = (weights_dir / file.name).stat().st_size
-            except OSError:
-                return False
-            return file.size is None or size == file.size
-
-        return [file for file in self.files if not there(file)]
-
-    def fingerprint(self, weights_dir: Path) -> str:
-        """Changes with the entry and with its files (SHA-256, hexadecimal): answers of another model are not these.
-
-        A file without a stated sha256 is told apart by its size and its time of change.
-        """
-        parts = [self.model_dump_json()]
-        for file in self.files:
-            if file.sha256 is None:
-                try:
-                    stat = (weights_dir / file.name).stat()
-                except OSError:
-                    continue
-                parts.append(f"{file.name} {stat.st_size} {stat.st_mtime_ns}")
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 class Catalog(BaseModel):
@@ -87,9 +23,9 @@ class Catalog(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default: str
-    models: dict[str, ModelEntry]
+    models: dict[str, AnyEntry]
 
-    def __getitem__(self, name: str) -> ModelEntry:
+    def __getitem__(self, name: str) -> AnyEntry:
         """The entry called `name`. Raises `BadInputError` ("unknown_model"), naming the choices."""
         try:
             return self.models[name]

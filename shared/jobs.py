@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from shared.results import SCHEMA_VERSION, ImageResult
+from shared.results import SCHEMA_VERSION, ImageResult, Task
 
 #: the job function, named by its path: the web tier never imports the worker
 JOB_FUNCTION: Final = "worker.pipeline.run"
@@ -29,14 +29,28 @@ def new_job_id() -> str:
     return secrets.token_hex(16)
 
 
-class DetectOptions(BaseModel):
-    """How a detector's answers are filtered."""
+class JobOptions(BaseModel):
+    """How a model's answers are filtered and explained. Which options count depends on the model's task."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     score: float = Field(0.25, ge=0, le=1, description="only detections of a higher score")
     iou: float = Field(0.45, ge=0, le=1, description="NMS: boxes of a class that overlap more than this are one")
     max_detections: int = Field(100, ge=1, le=1000, description="at most so many, the best")
+    top: int = Field(3, ge=1, le=100, description="classifiers: so many classes, the best")
+    explain: bool = Field(False, description="classifiers: a heat map of what speaks for the class (Grad-CAM)")
+    explain_class: str = Field("", max_length=200, description="label of the class to explain; empty: the best")
+
+    def of_task(self, task: Task) -> dict[str, float | int | str | bool]:
+        """Those that count for a task: two jobs that differ in others give the same."""
+        return self.model_dump(include=set(OPTIONS_OF_TASK[task]))
+
+
+OPTIONS_OF_TASK: Final[dict[Task, tuple[str, ...]]] = {
+    "detection": ("score", "iou", "max_detections"),
+    "segmentation": ("score", "iou", "max_detections"),
+    "classification": ("top", "explain", "explain_class"),
+}
 
 
 class InputFile(BaseModel):
@@ -66,7 +80,7 @@ class JobRequest(BaseModel):
     id: JobId
     input: InputFile
     model: str
-    options: DetectOptions
+    options: JobOptions
     cache_key: str
     created_at: datetime
     priority: Priority = Priority.INTERACTIVE
@@ -76,9 +90,11 @@ class JobRequest(BaseModel):
     request_id: str | None = Field(None, description="of the request that brought it, for the log")
 
 
-def cache_key(content_sha256: str, model_fingerprint: str, options: DetectOptions, owner: str | None = None) -> str:
+def cache_key(
+    content_sha256: str, model_fingerprint: str, task: Task, options: JobOptions, owner: str | None = None
+) -> str:
     """The same bytes, model, options, owner and form of result give the same key (SHA-256, hexadecimal)."""
-    parts: list[object] = [SCHEMA_VERSION, content_sha256, model_fingerprint, options.model_dump(mode="json")]
+    parts: list[object] = [SCHEMA_VERSION, content_sha256, model_fingerprint, options.of_task(task)]
     if owner is not None:  # nobody learns from a quick answer what another has sent
         parts.append(owner)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -150,7 +166,7 @@ class JobSummary(BaseModel):
     state: JobState
     filename: str
     model: str
-    options: DetectOptions
+    options: JobOptions
     position: int | None = Field(None, description="1 for the next in the queue; null once it is not waiting")
     progress: Progress | None = None
     priority: Priority = Priority.INTERACTIVE

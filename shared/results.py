@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION: Literal[1] = 1
 
+#: what a model finds out: objects with boxes, objects with outlines too, or what the picture shows as a whole
+Task = Literal["detection", "segmentation", "classification"]
 Score = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 #: left, top, right, bottom in pixels of the oriented original
 Box = tuple[float, float, float, float]
 
@@ -36,8 +39,16 @@ class Detection(_Document):
     score: Score
     box: Box = Field(description="left, top, right, bottom in pixels of the oriented original")
     mask: Rle | None = None
-    mask_percent: float | None = Field(None, ge=0, le=100, description="share of the image's pixels")
+    mask_percent: Percent | None = Field(None, description="share of the image's pixels")
     track_id: int | None = None
+
+
+class Classification(_Document):
+    """One class of a classifier, with its probability."""
+
+    label: str
+    class_id: int = Field(ge=0)
+    score: Score
 
 
 class Artifact(_Document):
@@ -86,7 +97,11 @@ class ImageResult(_Document):
     source: Source
     model: ModelUsed
     options: dict[str, float | int | str | bool]
+    task: Task = "detection"
     detections: list[Detection]
+    mask_percent: Percent | None = Field(None, description="share of the image's pixels that all masks together cover")
+    classes: list[Classification] = Field([], description="of a classifier: the most probable classes, best first")
+    explained: Classification | None = Field(None, description="the class whose evidence `heatmap.jpg` shows")
     counts: dict[str, int] = Field(description="objects per label, most frequent first")
     object_string: str = Field(description='for instance "2 people, 1 dog"')
     text: str = Field(description="a plain sentence")
@@ -121,6 +136,8 @@ _IRREGULAR = {
 }
 _SOUND_OF_YOU = ("uni", "use", "usu", "eu")
 _ALREADY_PLURAL = {"skis", "scissors"}
+#: scores of a classifier from which on it is sure, or thinks it likely
+_SURE, _LIKELY = 0.95, 0.5
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
@@ -154,6 +171,15 @@ def sentence(counts: dict[str, int]) -> str:
     parts = [_spoken(label, count) for label, count in counts.items()]
     verb = "is" if next(iter(counts.values())) == 1 else "are"
     return f"There {verb} {_join(parts)} in this picture."
+
+
+def classified(classes: Sequence[Classification]) -> str:
+    """A plain sentence: "This is most likely an African elephant (91 %).", by the best class and its score."""
+    if not classes:
+        return sentence({})
+    best = classes[0]
+    how = "This is" if best.score >= _SURE else "This is most likely" if best.score >= _LIKELY else "This may be"
+    return f"{how} {_spoken(best.label, 1)} ({best.score:.0%}).".replace("%", " %")
 
 
 def _spoken(label: str, count: int) -> str:

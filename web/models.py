@@ -5,8 +5,9 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
-from shared.catalog import ModelEntry
-from shared.jobs import DetectOptions
+from shared.entries import ModelEntry
+from shared.jobs import OPTIONS_OF_TASK, JobOptions
+from shared.labels import read_labels
 from shared.media import IMAGE_ENDINGS
 from web.services import Services, services
 
@@ -21,7 +22,7 @@ def list_models() -> Response:
     catalog = parts.catalog
     workers = [worker for worker in parts.fleet.workers() if worker.ready]
     installed = {name for worker in workers for name in worker.installed}
-    properties = DetectOptions.model_json_schema()["properties"]
+    properties = JobOptions.model_json_schema()["properties"]
     return jsonify(
         {
             "default": catalog.default,
@@ -31,7 +32,11 @@ def list_models() -> Response:
                 for entry in catalog.models.values()
             ],
             "options": {
-                name: {key: schema[key] for key in ("default", "minimum", "maximum", "description")}
+                name: {
+                    key: schema[key]
+                    for key in ("type", "default", "minimum", "maximum", "maxLength", "description")
+                    if key in schema
+                }
                 for name, schema in properties.items()
             },
             "limits": {
@@ -46,14 +51,16 @@ def list_models() -> Response:
 def _model(parts: Services, entry: ModelEntry, *, default: bool, installed: bool) -> dict[str, Any]:
     classes_file = parts.settings.weights_dir / entry.classes.name
     try:
-        classes = [line.strip() for line in classes_file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError:
+        classes = list(read_labels(classes_file))
+    except (OSError, ValueError):
         classes = []
     return {
         "name": entry.name,
         "title": entry.title,
         "description": entry.description,
         "family": entry.family,
+        "task": entry.task,
+        "options": list(OPTIONS_OF_TASK[entry.task]),
         "licence": entry.licence,
         "source": entry.source,
         "default": default,

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from shared.colours import colour_of, css
 from shared.errors import PublicError
-from shared.jobs import DetectOptions, JobState, JobSummary, JobView, Links, result_key
+from shared.jobs import JobOptions, JobState, JobSummary, JobView, Links, result_key
 from shared.media import SHOWN_BY_BROWSERS
 from shared.queue import JobRecord
 from shared.results import ImageResult
@@ -40,7 +40,7 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
         state=JobState.FINISHED,
         filename=result.source.filename,
         model=result.model.name,
-        options=DetectOptions.model_validate(result.options),
+        options=JobOptions.model_validate(result.options),
         created_at=result.created_at,
         started_at=result.started_at,
         finished_at=result.finished_at,

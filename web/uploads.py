@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from werkzeug.datastructures import FileStorage
 
 from shared import logs
-from shared.catalog import ModelEntry
+from shared.entries import ModelEntry
 from shared.errors import BadInputError, PublicError
-from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, cache_key, result_key
+from shared.jobs import InputFile, JobOptions, JobRequest, JobState, cache_key, result_key
 from web.access import owner
 from web.access_log import note_jobs
 from web.errors import wants_html
@@ -26,7 +26,7 @@ from web.waiting import wait_for_jobs, wanted_wait
 bp = APIBlueprint("uploads", __name__, tag="Jobs")
 
 
-class UploadForm(DetectOptions, TermFields):
+class UploadForm(JobOptions, TermFields):
     """The multipart form of an upload."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -98,7 +98,7 @@ def upload(form_and_files_data: UploadForm) -> Response:
         files.append(fetch(form.url))
     if not files:
         raise BadInputError("no_file", "There is no file in the form field 'file'.")
-    options = DetectOptions(score=form.score, iou=form.iou, max_detections=form.max_detections)
+    options = JobOptions(**{name: getattr(form, name) for name in JobOptions.model_fields})
     terms = wanted_terms(request, form, len(files), parts.settings)
     accepted = _submit(parts, files, entry, options, terms)
     note_jobs([item.id for item in accepted])
@@ -139,13 +139,13 @@ def _installed_model(parts: Services, name: str) -> ModelEntry:
 
 
 def _submit(
-    parts: Services, files: list[IncomingFile], entry: ModelEntry, options: DetectOptions, terms: Terms
+    parts: Services, files: list[IncomingFile], entry: ModelEntry, options: JobOptions, terms: Terms
 ) -> list[Accepted]:
     requests: list[JobRequest] = []
     accepted: list[Accepted] = []
     for file in files:
         complete = file.complete
-        key = cache_key(complete.sha256, entry.fingerprint(parts.settings.weights_dir), options, owner())
+        key = cache_key(complete.sha256, entry.fingerprint(parts.settings.weights_dir), entry.task, options, owner())
         known = _known(parts, key)
         if known is not None:
             accepted.append(_accepted(known, JobState.FINISHED, cached=True))
@@ -174,9 +174,7 @@ def _known(parts: Services, key: str) -> str | None:
     return job_id if parts.storage.stat(result_key(job_id, "result.json")) is not None else None
 
 
-def _request(
-    file: IncomingFile, complete: InputFile, entry: ModelEntry, options: DetectOptions, key: str
-) -> JobRequest:
+def _request(file: IncomingFile, complete: InputFile, entry: ModelEntry, options: JobOptions, key: str) -> JobRequest:
     return JobRequest(
         id=file.job_id,
         input=complete,

@@ -166,6 +166,8 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
     try:
         catalog = load_catalog(settings.catalog, settings.default_model)
         model = ModelCache(lambda: catalog, settings).get(options.model or catalog.default)
+        if not isinstance(model, DetectionModel):
+            raise EvaluationError(f"{model.entry.name} finds no objects: there is no AP to measure")
         report = evaluate(model, options.data, limit=options.limit, iou=options.iou, progress=not options.json)
     except (PublicError, EvaluationError, OSError, ValueError) as error:
         print(error.message if isinstance(error, PublicError) else error, file=sys.stderr)
@@ -176,7 +178,7 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
         print(json.dumps({"model": used.model_dump(mode="json"), **figures, "metrics": report.metrics}, indent=2))
         return 0
     height, width = used.input_size
-    print(f"{used.name}, {used.engine} {used.precision}, {width}x{height}, {model.entry.resize}")
+    print(f"{used.name}, {used.engine} {used.precision}, {width}x{height}")
     print(f"{report.images} images, {report.detections} detections, {report.seconds:.1f} s")
     for name, value in report.metrics.items():
         print(f"{name:10} {f'{100 * value:5.1f} %' if value >= 0 else 'nothing to measure'}")

@@ -12,26 +12,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from rq.job import Job
 
 from shared.catalog import CatalogReader
 from shared.errors import BadInputError, PublicError
 from shared.jobs import PHASES, JobRequest, Phase, result_key, result_prefix
 from shared.queue import JobQueue, Tally, connect
-from shared.results import Artifact, Detection, ImageResult, Source, count_labels, object_string, sentence
+from shared.results import ImageResult, Source
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage, open_storage
-from worker.drawing import draw_detections, encode_jpeg, thumbnail
+from worker.findings import draw, findings_of
 from worker.images import DecodedImage, decode_image
 from worker.models.registry import ModelCache
 
 log = logging.getLogger(__name__)
 
-#: longest side of the picture in lists
-THUMBNAIL_SIDE: Final = 320
-JPEG: Final = "image/jpeg"
 #: milliseconds between two reports of progress: a photo that is done sooner reports none
 REPORT_INTERVAL_MS: Final = 200.0
 
@@ -108,7 +103,7 @@ def run(request: Mapping[str, Any]) -> None:
         job.model,
         result.source.format,
         result.timings_ms["total"],
-        result.object_string or "nothing found",
+        result.text,
     )
 
 
@@ -126,19 +121,14 @@ def _process(job: JobRequest, tools: Tools) -> ImageResult:
     with clock.phase("inference"):
         outputs = model.infer(prepared)
     with clock.phase("postprocess"):
-        detections = model.postprocess(
-            outputs,
-            prepared,
-            score=job.options.score,
-            iou=job.options.iou,
-            max_detections=job.options.max_detections,
-        ).to_results()
+        prediction = model.understand(outputs, prepared, job.options)
+        height, width = image.pixels.shape[:2]
+        findings = findings_of(prediction, (height, width), job.options.top)
     with clock.phase("draw"):
-        pictures = _draw(image.pixels, detections)
+        pictures = draw(image.pixels, findings)
     with clock.phase("store"):
         for picture in pictures:
             tools.storage.put(result_key(job.id, picture.artifact.name), picture.data, picture.artifact.content_type)
-    counts = count_labels(detection.label for detection in detections)
     result = ImageResult(
         id=job.id,
         created_at=job.created_at,
@@ -146,17 +136,20 @@ def _process(job: JobRequest, tools: Tools) -> ImageResult:
         finished_at=datetime.now(UTC),
         source=_source(job, image),
         model=model.info(),
-        options=job.options.model_dump(),
-        detections=detections,
-        counts=counts,
-        object_string=object_string(counts),
-        text=sentence(counts),
+        options=job.options.of_task(model.entry.task),
+        task=model.entry.task,
+        detections=findings.detections,
+        mask_percent=findings.mask_percent,
+        classes=findings.classes,
+        counts=findings.counts,
+        object_string=findings.object_string,
+        text=findings.text,
         notes=list(image.notes),
         artifacts=[picture.artifact for picture in pictures],
         timings_ms=clock.timings(job.created_at),
     )
     tools.storage.put(result_key(job.id, "result.json"), result.to_json(), "application/json")
-    tools.tally.record(Job.key_for(job.id), counts, result.timings_ms, job.owner)
+    tools.tally.record(Job.key_for(job.id), findings.counts, result.timings_ms, job.owner)
     tools.jobs.remember_cached(job.cache_key, job.id)
     return result
 
@@ -166,27 +159,6 @@ def _fetch(job: JobRequest, storage: Storage) -> bytes:
         return storage.get(job.input.key)
     except MissingObjectError:
         raise BadInputError("input_gone", "The uploaded file is no longer there.") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    artifact: Artifact
-    data: bytes
-
-
-def _draw(pixels: NDArray[np.uint8], detections: list[Detection]) -> list[_Picture]:
-    """The drawn image in full size, and a small one of it for lists."""
-    drawn = draw_detections(pixels, detections)
-    return [
-        _jpeg("annotated.jpg", drawn),
-        _jpeg("thumbnail.jpg", thumbnail(drawn, max_side=THUMBNAIL_SIDE)),
-    ]
-
-
-def _jpeg(name: str, pixels: NDArray[np.uint8]) -> _Picture:
-    data = encode_jpeg(pixels)
-    height, width = pixels.shape[:2]
-    return _Picture(Artifact(name=name, content_type=JPEG, bytes=len(data), width=width, height=height), data)
 
 
 def _source(job: JobRequest, image: DecodedImage) -> Source:

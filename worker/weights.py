@@ -18,7 +18,8 @@ from typing import Final
 import requests
 from tqdm import tqdm
 
-from shared.catalog import Catalog, ModelEntry, WeightFile, load_catalog
+from shared.catalog import Catalog, load_catalog
+from shared.entries import ModelEntry, WeightFile
 from shared.errors import BadInputError
 from shared.settings import Settings, get_settings
 

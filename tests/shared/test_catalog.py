@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from shared.catalog import load_catalog
+from shared.entries import DarknetEntry
 from shared.errors import BadInputError
 from shared.settings import ROOT
 
@@ -34,6 +35,7 @@ def test_the_projects_own_catalogue() -> None:
 def test_an_entry_of_a_user(path: Path) -> None:
     path.write_text('default = "mine"\n' + ENTRY)
     entry = load_catalog(path)["mine"]
+    assert isinstance(entry, DarknetEntry)
     assert (entry.name, entry.resize, entry.image_size) == ("mine", "letterbox", None)
     folder = path.parent
     assert [file.name for file in entry.missing_files(folder)] == ["mine.cfg", "mine.weights", "mine.names"]

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import CODES, BadInputError, PublicError, TransientError
-from shared.jobs import PHASES, DetectOptions, JobState, cache_key, input_key, new_job_id, result_key
+from shared.jobs import OPTIONS_OF_TASK, PHASES, JobOptions, JobState, cache_key, input_key, new_job_id, result_key
+from shared.results import Task
 from shared.settings import ROOT, Settings
 
 
@@ -15,25 +16,43 @@ def test_ids_cannot_be_guessed() -> None:
 
 
 def test_the_cache_key_tells_apart_all_that_changes_the_answer() -> None:
-    options = DetectOptions()
+    options = JobOptions()
     keys = {
-        cache_key("a" * 64, "m", options),
-        cache_key("b" * 64, "m", options),
-        cache_key("a" * 64, "n", options),
-        cache_key("a" * 64, "m", DetectOptions(score=0.3)),
-        cache_key("a" * 64, "m", DetectOptions(iou=0.3)),
-        cache_key("a" * 64, "m", DetectOptions(max_detections=3)),
-        cache_key("a" * 64, "m", options, "anna"),
-        cache_key("a" * 64, "m", options, "bert"),
+        cache_key("a" * 64, "m", "detection", options),
+        cache_key("b" * 64, "m", "detection", options),
+        cache_key("a" * 64, "n", "detection", options),
+        cache_key("a" * 64, "m", "detection", JobOptions(score=0.3)),
+        cache_key("a" * 64, "m", "detection", JobOptions(iou=0.3)),
+        cache_key("a" * 64, "m", "detection", JobOptions(max_detections=3)),
+        cache_key("a" * 64, "m", "detection", options, "anna"),
+        cache_key("a" * 64, "m", "detection", options, "bert"),
     }
     assert len(keys) == 8
-    assert cache_key("a" * 64, "m", options) == cache_key("a" * 64, "m", DetectOptions(score=0.25))
+    assert cache_key("a" * 64, "m", "detection", options) == cache_key(
+        "a" * 64, "m", "detection", JobOptions(score=0.25)
+    )
+
+
+def test_options_of_another_task_do_not_count() -> None:
+    def key(task: Task, **options: object) -> str:
+        return cache_key("a" * 64, "m", task, JobOptions.model_validate(options))
+
+    assert key("detection", top=5, explain=True) == key("detection")
+    assert key("classification", score=0.9, iou=0.1) == key("classification")
+    changed = {
+        key("classification", **options) for options in ({}, {"top": 5}, {"explain": True}, {"explain_class": "a"})
+    }
+    assert len(changed) == 4
+
+
+def test_every_option_belongs_to_a_task() -> None:
+    assert {name for names in OPTIONS_OF_TASK.values() for name in names} == set(JobOptions.model_fields)
 
 
 @pytest.mark.parametrize("options", [{"score": 1.01}, {"iou": -1}, {"max_detections": 0}, {"x": 1}, {"score": "nan"}])
 def test_options_have_limits(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        DetectOptions.model_validate(options)
+        JobOptions.model_validate(options)
 
 
 def test_names_in_storage() -> None:

@@ -18,7 +18,7 @@ import redis
 from rq.job import Job
 
 from shared.errors import BadInputError
-from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, Priority, input_key, new_job_id, result_key
+from shared.jobs import InputFile, JobOptions, JobRequest, JobState, Priority, input_key, new_job_id, result_key
 from shared.queue import Fleet, JobQueue, Tally, connect
 from shared.settings import ROOT, Settings
 from shared.storage import MissingObjectError, Storage, open_storage
@@ -100,7 +100,7 @@ class Stack:
                         key=key, filename=str(nap), content_type="image/jpeg", bytes=3, sha256=job_id + job_id
                     ),
                     model="m",
-                    options=DetectOptions(),
+                    options=JobOptions(),
                     cache_key=job_id + job_id,
                     created_at=datetime.now(UTC),
                     **{"priority": Priority.BULK if number % 3 == 2 else Priority.INTERACTIVE} | more,

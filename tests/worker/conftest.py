@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.catalog import Catalog, ModelEntry, WeightFile
+from shared.catalog import Catalog
+from shared.entries import DarknetEntry, WeightFile
 from shared.settings import Settings
 from worker.engines import select_backend
 
@@ -11,7 +12,7 @@ from worker.engines import select_backend
 select_backend("openvino", threads=1)
 
 
-DetectorFiles = Callable[..., ModelEntry]
+DetectorFiles = Callable[..., DarknetEntry]
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +36,9 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-def darknet_entry(name: str, classes: str = "coco.names", **changes: object) -> ModelEntry:
+def darknet_entry(name: str, classes: str = "coco.names", **changes: object) -> DarknetEntry:
     """An entry for the files `name`.cfg and `name`.weights."""
-    return ModelEntry.model_validate(
+    return DarknetEntry.model_validate(
         {
             "name": name,
             "family": "darknet",
@@ -51,6 +52,6 @@ def darknet_entry(name: str, classes: str = "coco.names", **changes: object) -> 
     )
 
 
-def catalog_of(*entries: ModelEntry) -> Catalog:
+def catalog_of(*entries: DarknetEntry) -> Catalog:
     """A catalogue of these models; the first is the default."""
     return Catalog(default=entries[0].name, models={entry.name: entry for entry in entries})

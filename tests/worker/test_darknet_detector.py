@@ -33,13 +33,13 @@ def array(*values: object) -> np.ndarray:
 def test_nothing_found() -> None:
     empty = Detections.empty(LABELS)
     assert len(empty) == 0
-    assert empty.to_results() == []
+    assert empty.to_results((5, 5)) == []
 
 
 def test_detections_are_clipped_and_sorted() -> None:
     boxes = array([-5, -5, 10, 10], [90, 40, 130, 70], [200, 10, 220, 20], [3.14159, 2, 5, 5.0051])
     found = Detections.within((50, 100), boxes, array(0.5, 0.75, 0.9, 0.1234567), np.asarray([0, 1, 1, 0]), LABELS)
-    results = found.to_results()
+    results = found.to_results((50, 100))
     assert [(each.label, each.class_id) for each in results] == [("dog", 1), ("cat", 0), ("cat", 0)]
     assert [each.box for each in results] == [(90, 40, 100, 50), (0, 0, 10, 10), (3.14, 2, 5, 5.01)]
     assert [each.score for each in results] == [0.75, 0.5, 0.123457]
@@ -190,7 +190,7 @@ def test_a_detector_from_files(installed: Settings) -> None:
     assert found.scores.min() > 0.3
     assert (found.boxes >= 0).all()
     assert (found.boxes <= [80, 48, 80, 48]).all()
-    assert found.to_results() == model.detect(image, score=0.3, max_detections=7).to_results()
+    assert found.to_results((48, 80)) == model.detect(image, score=0.3, max_detections=7).to_results((48, 80))
     info = model.info()
     assert (info.name, info.family, info.engine, info.precision) == ("tiny", "darknet", "openvino", "f32")
     assert info.input_size == (32, 32)

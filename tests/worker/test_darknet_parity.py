@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from shared.catalog import load_catalog
+from shared.entries import DarknetEntry
 from shared.settings import ROOT, Settings
 from tests.worker.conftest import darknet_entry
 from tests.worker.darknet_files import Floats, largest_difference, noise, opencv_heads, write_random_weights
@@ -164,6 +165,7 @@ def test_published_figures_of_the_original_yolov3(data_dir: Path, engine_cache: 
     """OpenCV's own test of `yolov3.weights` on dog.jpg: squashed to 416, score above 0.24, suppression at 0.4."""
     installed = Settings(_env_file=None).weights_dir
     entry = load_catalog(ROOT / "weights" / "catalog.toml")["yolov3"]
+    assert isinstance(entry, DarknetEntry)
     if missing := entry.missing_files(installed):
         pytest.skip(f"the original YOLOv3 is not installed: {', '.join(file.name for file in missing)}")
     own = settings.model_copy(update={"weights_dir": installed, "engine_cache_dir": engine_cache})

@@ -191,7 +191,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from shared.settings import Settings
-from shared.catalog import ModelEntry, WeightFile
+from shared.entries import DarknetEntry, WeightFile
 from worker.models.darknet.detector import DarknetDetector
 
 folder = Path(sys.argv[1])
@@ -200,7 +200,7 @@ for module in list(sys.modules):
     assert module.partition(".")[0] not in {"keras", "openvino", "tensorflow"}, module
 files = {"config": "tiny.cfg", "weights": "tiny.weights", "classes": "one.names"}
 files = {role: WeightFile(name=name) for role, name in files.items()}
-entry = ModelEntry(name="tiny", family="darknet", title="Tiny", **files)
+entry = DarknetEntry(name="tiny", family="darknet", title="Tiny", **files)
 DarknetDetector.load(entry, settings).detect(np.zeros((9, 9, 3), np.uint8))
 print(sorted({"keras", "openvino", "tensorflow", "jax", "torch"} & set(sys.modules)))
 print(sys.modules["openvino_telemetry"])

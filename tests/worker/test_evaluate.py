@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from shared.catalog import ModelEntry
+from shared.entries import ModelEntry
 from shared.results import ModelUsed
 from shared.settings import ROOT, Settings
 from tests.worker.conftest import darknet_entry

@@ -10,7 +10,7 @@ import redis
 from rq.job import Job
 
 from shared.errors import TransientError
-from shared.jobs import DetectOptions, InputFile, JobRequest, input_key, new_job_id, result_key
+from shared.jobs import InputFile, JobOptions, JobRequest, input_key, new_job_id, result_key
 from shared.queue import JobQueue, keys
 from shared.settings import DAY, HOUR, MINUTE, Settings
 from shared.storage import open_storage
@@ -52,7 +52,7 @@ class Attic:
             id=job_id,
             input=file,
             model="m",
-            options=DetectOptions(),
+            options=JobOptions(),
             cache_key="0" * 64,
             created_at=datetime.now(UTC),
         )

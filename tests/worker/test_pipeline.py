@@ -12,12 +12,13 @@ import redis
 from rq.job import Job
 
 from shared.errors import BadInputError, TransientError
-from shared.jobs import PHASES, DetectOptions, InputFile, JobRequest, input_key, new_job_id, result_key
+from shared.jobs import PHASES, InputFile, JobOptions, JobRequest, input_key, new_job_id, result_key
 from shared.queue import JobQueue, Tally
 from shared.results import ImageResult
 from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
 from worker import pipeline
+from worker.findings import THUMBNAIL_SIDE
 from worker.pipeline import PhaseClock
 
 MODEL = "yolo-fastest-1.1-xl"
@@ -58,7 +59,7 @@ def request_for(
         id=job_id,
         input=InputFile(key=key, filename="a b.jpg", content_type="image/jpeg", bytes=len(data), sha256="5" * 64),
         model=MODEL,
-        options=DetectOptions.model_validate(options),
+        options=JobOptions.model_validate(options),
         cache_key="c" * 64,
         created_at=datetime.now(UTC),
     )
@@ -96,7 +97,7 @@ def test_everything_is_stored(storage: Storage, settings: Settings, connection: 
     assert changed[top:bottom, left - 3 : left + 4].any(axis=1).mean() > 0.9, "the dog's left edge is drawn"
     assert changed[top + 40 : bottom - 40, left + 40 : right - 40].mean() < 0.2, "the dog itself is not"
     thumbnail = next(item for item in result.artifacts if item.name == "thumbnail.jpg")
-    assert thumbnail.width == pipeline.THUMBNAIL_SIDE
+    assert thumbnail.width == THUMBNAIL_SIDE
 
 
 def test_twice_gives_the_same_and_counts_once(

@@ -19,7 +19,7 @@ from rq.command import send_command
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
-from shared.jobs import DetectOptions, InputFile, JobRequest, JobState, Priority, input_key, new_job_id
+from shared.jobs import InputFile, JobOptions, JobRequest, JobState, Priority, input_key, new_job_id
 from shared.queue import CancelOutcome, Fleet, JobQueue, JobRecord, keys
 from shared.queue.connection import text
 from shared.queue.events import KEPT_AFTER_END
@@ -75,7 +75,7 @@ class Bench:
             id=new_job_id(),
             input=InputFile(key="inputs/x", filename=filename, content_type="image/jpeg", bytes=1, sha256="0" * 64),
             model="m",
-            options=DetectOptions(),
+            options=JobOptions(),
             cache_key="0" * 64,
             created_at=datetime.now(UTC),
             **more,
@@ -202,9 +202,10 @@ def test_faults_of_ours_are_retried_then_told_in_public_words(bench: Bench, func
     bench.nothing_left()
 
 
-def test_a_part_that_is_away_costs_no_attempt(bench: Bench) -> None:
+@pytest.mark.parametrize("function", ["storage_away_twice", "storage_full_twice"])
+def test_a_part_that_is_away_or_full_costs_no_attempt(bench: Bench, function: str) -> None:
     bench.worker()
-    record = bench.ended(bench.submit("storage_away_twice"))
+    record = bench.ended(bench.submit(function))
     assert record.state is JobState.FINISHED
     assert record.attempts == 0
     assert bench.count("started", record.request.id) == 3
@@ -224,13 +225,6 @@ def test_a_job_that_waits_for_storage_can_be_stopped(bench: Bench) -> None:
     assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
     assert len(bench.horses()) == 1
     bench.nothing_left()
-
-
-def test_a_full_storage_is_told_as_such(bench: Bench) -> None:
-    bench.worker()
-    record = bench.ended(bench.submit("storage_full"))
-    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "storage_full")
-    assert (bench.count("started", record.request.id), record.attempts) == (1, 0)
 
 
 def test_a_crash_is_survived(bench: Bench) -> None:

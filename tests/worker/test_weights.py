@@ -13,7 +13,8 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from shared.catalog import ModelEntry, load_catalog
+from shared.catalog import load_catalog
+from shared.entries import DarknetEntry
 from shared.settings import ROOT, Settings
 from worker import weights
 from worker.weights import WeightsError, fetch_model, main
@@ -112,14 +113,14 @@ def session(site: Site, monkeypatch: pytest.MonkeyPatch) -> requests.Session:
     return made
 
 
-def model(**changes: Mapping[str, object]) -> ModelEntry:
+def model(**changes: Mapping[str, object]) -> DarknetEntry:
     def file(name: str) -> dict[str, object]:
         content = CONTENT[name]
         stated: dict[str, object] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         return {"name": name, "url": f"{SITE}/{name}", **stated, **changes.get(name, {})}
 
     files = {"config": file("a.cfg"), "weights": file("a.weights"), "classes": file("a.names")}
-    return ModelEntry.model_validate({"name": "a", "family": "darknet", "title": "A", **files})
+    return DarknetEntry.model_validate({"name": "a", "family": "darknet", "title": "A", **files})
 
 
 def assert_complete(folder: Path) -> None:
@@ -306,6 +307,7 @@ def test_the_catalogue(data_dir: Path) -> None:
     assert catalog.default == "yolo-fastest-1.1-xl"
     assert set(catalog.models) == {"yolov3", "yolov3-tiny", "yolov3-spp", "yolo-fastest-1.1-xl", "yolo-fastest-1.1"}
     for entry in catalog.models.values():
+        assert isinstance(entry, DarknetEntry)
         assert entry.resize == ("stretch" if "fastest" in entry.name else "letterbox")
         for file in entry.files:
             assert file.url

@@ -5,7 +5,7 @@ from typing import Final
 import keras
 import numpy as np
 
-from worker.engines.base import Array, Recipe
+from worker.engines.base import Array, Recipe, check_inputs
 
 
 class KerasSession:
@@ -18,8 +18,11 @@ class KerasSession:
         self.engine: Final[str] = f"keras-{keras.config.backend()}"
         self.precision: Final[str] = "f32"
         self._model = recipe.build()
+        self._batched = recipe.batched
 
-    def run(self, batch: Array) -> list[Array]:
+    def run(self, *inputs: Array) -> list[Array]:
         """Run the network on all images at once."""
-        outputs = self._model.predict_on_batch(np.ascontiguousarray(batch, np.float32))
+        check_inputs(inputs, len(self._model.inputs), batched=self._batched)
+        arrays = [np.ascontiguousarray(each, np.float32) for each in inputs]
+        outputs = self._model.predict_on_batch(arrays if len(arrays) > 1 else arrays[0])
         return [np.asarray(output, np.float32) for output in (outputs if isinstance(outputs, list) else [outputs])]

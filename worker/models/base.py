@@ -2,22 +2,26 @@
 
 prepared = model.preprocess(image)
 outputs = model.infer(prepared)
-detections = model.postprocess(outputs, prepared, score=0.25, iou=0.45, max_detections=100)
+prediction = model.understand(outputs, prepared, options)
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.catalog import ModelEntry
+from shared.entries import ModelEntry
+from shared.jobs import JobOptions
 from shared.results import ModelUsed
+from worker.models.classifications import Classifications
 from worker.models.detections import Detections
 
 Image = NDArray[np.uint8]
 Outputs = Sequence[NDArray[np.float32]]
+Prediction: TypeAlias = Detections | Classifications
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,8 @@ class Prepared:
     placement: Placement
 
 
-class DetectionModel(ABC):
-    """A loaded model. `preprocess` and `postprocess` are pure; none of the methods is for several threads at once."""
+class Model(ABC):
+    """A loaded model. No method but `infer` changes anything, and none is for several threads at once."""
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
@@ -83,6 +87,25 @@ class DetectionModel(ABC):
         """Run the network: its raw outputs."""
 
     @abstractmethod
+    def understand(self, outputs: Outputs, prepared: Prepared, options: JobOptions) -> Prediction:
+        """What the network's outputs mean, as the sender of a job wants it filtered."""
+
+    def warm_up(self) -> None:
+        """Run once on an empty image, so that the first photo is as fast as the others."""
+        prepared = self.preprocess(np.zeros((64, 64, 3), np.uint8))
+        self.understand(self.infer(prepared), prepared, JobOptions())
+
+
+class DetectionModel(Model):
+    """A model that finds objects: boxes, and masks if it is one that outlines them."""
+
+    def understand(self, outputs: Outputs, prepared: Prepared, options: JobOptions) -> Detections:
+        """As `postprocess`."""
+        return self.postprocess(
+            outputs, prepared, score=options.score, iou=options.iou, max_detections=options.max_detections
+        )
+
+    @abstractmethod
     def postprocess(
         self, outputs: Outputs, prepared: Prepared, *, score: float, iou: float, max_detections: int
     ) -> Detections:
@@ -101,6 +124,28 @@ class DetectionModel(ABC):
         prepared = self.preprocess(image)
         return self.postprocess(self.infer(prepared), prepared, score=score, iou=iou, max_detections=max_detections)
 
-    def warm_up(self) -> None:
-        """Run once on an empty image, so that the first photo is as fast as the others."""
-        self.detect(np.zeros((64, 64, 3), np.uint8))
+
+class ClassificationModel(Model):
+    """A model that says what a picture shows as a whole."""
+
+    @abstractmethod
+    def understand(self, outputs: Outputs, prepared: Prepared, options: JobOptions) -> Classifications:
+        """The probabilities of all classes; `options.top` counts when they are written down."""
+
+    @abstractmethod
+    def explain(self, outputs: Outputs, prepared: Prepared, class_id: int) -> NDArray[np.float32]:
+        """Where in the image the evidence for a class lies (Grad-CAM).
+
+        Args:
+            outputs: what `infer` returned.
+            prepared: what it was given.
+            class_id: the class in question.
+
+        Returns:
+            float32 (height, width) of the original's size, from 0 to 1; all 0 where nothing speaks for the class.
+        """
+
+    def classify(self, image: Image) -> Classifications:
+        """All phases in one."""
+        prepared = self.preprocess(image)
+        return self.understand(self.infer(prepared), prepared, JobOptions())

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.results import Detection
+from worker.masks import InstanceMask
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Detections:
         scores: float32 (N,), from 0 to 1, falling.
         class_ids: int64 (N,), indices into `labels`.
         labels: the names of all classes of the model.
+        masks: the pixels of each object, if the model outlines objects.
 
     Raises:
         ValueError: the arrays do not have these shapes.
@@ -26,6 +28,7 @@ class Detections:
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     labels: tuple[str, ...]
+    masks: tuple[InstanceMask, ...] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -34,6 +37,8 @@ class Detections:
                 f"boxes {self.boxes.shape}, scores {self.scores.shape} and class_ids {self.class_ids.shape} "
                 "are not of (N, 4), (N,) and (N,)"
             )
+        if self.masks is not None and len(self.masks) != count:
+            raise ValueError(f"{len(self.masks)} masks for {count} objects")
 
     @classmethod
     def empty(cls, labels: tuple[str, ...]) -> "Detections":
@@ -59,16 +64,23 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def to_results(self) -> list[Detection]:
-        """The detections of a result document: boxes to 2 decimals, scores to 6."""
+    def to_results(self, size: tuple[int, int]) -> list[Detection]:
+        """The detections of a result document: boxes to 2 decimals, scores and percentages to 6.
+
+        Args:
+            size: height and width of the oriented original.
+        """
+        masks = self.masks if self.masks is not None else [None] * len(self)
         return [
             Detection(
                 label=self.labels[class_id],
                 class_id=class_id,
                 score=round(min(max(score, 0.0), 1.0), 6),
                 box=(round(left, 2), round(top, 2), round(right, 2), round(bottom, 2)),
+                mask=mask.to_rle(size) if mask is not None else None,
+                mask_percent=round(100 * mask.area / (size[0] * size[1]), 6) if mask is not None else None,
             )
-            for (left, top, right, bottom), score, class_id in zip(
-                self.boxes.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True
+            for (left, top, right, bottom), score, class_id, mask in zip(
+                self.boxes.tolist(), self.scores.tolist(), self.class_ids.tolist(), masks, strict=True
             )
         ]

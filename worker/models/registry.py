@@ -4,17 +4,17 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
-from shared.catalog import Catalog, ModelEntry
+from shared.catalog import Catalog
+from shared.entries import AnyEntry, DarknetEntry
 from shared.errors import BadInputError, PublicError
 from shared.settings import Settings
-from worker.models.base import DetectionModel
-from worker.models.darknet.detector import DarknetDetector
-from worker.models.darknet.errors import DarknetError
+from worker.models.base import Model
+from worker.models.errors import ModelFileError
 
 logger = logging.getLogger(__name__)
 
 
-def load_model(entry: ModelEntry, settings: Settings) -> DetectionModel:
+def load_model(entry: AnyEntry, settings: Settings) -> Model:
     """Load a model from its files.
 
     Raises:
@@ -29,11 +29,20 @@ def load_model(entry: ModelEntry, settings: Settings) -> DetectionModel:
             f"`make weights MODEL={entry.name}`.",
         )
     try:
-        return DarknetDetector.load(entry, settings)
-    except (DarknetError, OSError) as error:
+        return _load(entry, settings)
+    except (ModelFileError, OSError) as error:
         logger.exception("model %s cannot be loaded", entry.name)
-        detail = f": {error}" if isinstance(error, DarknetError) else "."
+        detail = f": {error}" if isinstance(error, ModelFileError) else "."
         raise PublicError("model_broken", f"The files of the model {entry.name} cannot be used{detail}") from error
+
+
+def _load(entry: AnyEntry, settings: Settings) -> Model:
+    # imported when it is needed: a worker for one family does without what the others bring along
+    if isinstance(entry, DarknetEntry):
+        from worker.models.darknet.detector import DarknetDetector
+
+        return DarknetDetector.load(entry, settings)
+    raise ModelFileError(f"the family {entry.family} is not known here")
 
 
 class ModelCache:
@@ -47,9 +56,9 @@ class ModelCache:
     def __init__(self, catalog: Callable[[], Catalog], settings: Settings) -> None:
         self._catalog = catalog
         self._settings = settings
-        self._models: OrderedDict[str, tuple[str, DetectionModel]] = OrderedDict()
+        self._models: OrderedDict[str, tuple[str, Model]] = OrderedDict()
 
-    def get(self, name: str) -> DetectionModel:
+    def get(self, name: str) -> Model:
         """The model called `name`, loaded and warm.
 
         Raises:

@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from shared.catalog import ModelEntry
+from shared.entries import DarknetEntry
+from shared.labels import read_labels
 from shared.results import ModelUsed
 from shared.settings import Settings
 from worker.engines import KerasModel, Recipe, Session, open_session
@@ -32,9 +33,10 @@ class DarknetDetector(DetectionModel):
     """
 
     def __init__(
-        self, entry: ModelEntry, plan: Plan, labels: tuple[str, ...], weights_sha256: str, session: Session
+        self, entry: DarknetEntry, plan: Plan, labels: tuple[str, ...], weights_sha256: str, session: Session
     ) -> None:
         super().__init__(entry)
+        self._resize = entry.resize
         self._plan = plan
         self._labels = labels
         self._weights_sha256 = weights_sha256
@@ -42,7 +44,7 @@ class DarknetDetector(DetectionModel):
         self._heads = [head for head, _ in plan.heads]
 
     @classmethod
-    def load(cls, entry: ModelEntry, settings: Settings) -> "DarknetDetector":
+    def load(cls, entry: DarknetEntry, settings: Settings) -> "DarknetDetector":
         """Read the files of `entry` from the weights folder and make them ready to run.
 
         Raises:
@@ -92,7 +94,7 @@ class DarknetDetector(DetectionModel):
 
     def preprocess(self, image: Image) -> Prepared:
         """Stretch or letterbox, as the entry says."""
-        return prepare(image, *self.input_size, self.entry.resize)
+        return prepare(image, *self.input_size, self._resize)
 
     def infer(self, prepared: Prepared) -> Outputs:
         """The raw output of each head: float32 (1, rows, columns, anchors * (5 + classes))."""
@@ -110,17 +112,16 @@ class DarknetDetector(DetectionModel):
 
 
 def load_labels(path: Path) -> tuple[str, ...]:
-    """The class names in a file, one a line; empty lines at the end do not count.
+    """The class names in a file.
 
     Raises:
-        DarknetError: it is not UTF-8 text.
+        DarknetError: it is not a list of names.
         OSError: it cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except UnicodeDecodeError:
-        raise DarknetError(f"{path.name} is not a text file") from None
-    return tuple(line.strip() for line in lines)
+        return read_labels(path)
+    except ValueError as error:
+        raise DarknetError(str(error)) from None
 
 
 def file_sha256(path: Path) -> str:
