@@ -2,7 +2,8 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -13,6 +14,9 @@ from shared.errors import TransientError
 
 #: bytes a `Blob` gives at a time
 CHUNK: Final = 256 * 1024
+
+#: objects that `put_many` writes at a time
+MOST_AT_ONCE: Final = 8
 
 #: Temporary files older than this belong to nobody alive.
 STALE: Final = timedelta(days=1)
@@ -307,6 +311,20 @@ class Storage(ABC):
         """Writes a whole object."""
         with self.writer(key, content_type) as writer:
             writer.write(data)
+
+    def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        """Writes several whole objects at once: what each waits for (a disk, a server) they wait for together.
+
+        Raises the first failure, after all others have ended; those that were written stay.
+        """
+        if len(objects) < 2:
+            for key, data in objects:
+                self.put(key, data)
+            return
+        with ThreadPoolExecutor(min(len(objects), MOST_AT_ONCE), "storage") as pool:
+            writes = [pool.submit(self.put, key, data) for key, data in objects]
+        for write in writes:
+            write.result()
 
     @abstractmethod
     def open(self, key: str, byte_range: tuple[int, int | None] | None = None) -> Blob:

@@ -231,15 +231,24 @@ class FolderStorage(Storage):
     def move_in(self, temporary: str, key: str) -> None:
         """Gives a finished file its key, for good: also if the power fails now."""
         parent, _, name = key.rpartition("/")
-        with self._locked(fcntl.LOCK_SH) as source, self.folder(parent, make=True) as folder:
-            os.replace(temporary, name, src_dir_fd=source, dst_dir_fd=folder)
+        with self._locked(fcntl.LOCK_SH) as source:
+            is_new = not self._has_folder(parent)
+            with self.folder(parent, make=True) as folder:
+                os.replace(temporary, name, src_dir_fd=source, dst_dir_fd=folder)
         with suppress(FileNotFoundError):  # it has been deleted already
             while True:
                 with self.folder(parent) as folder:
                     os.fsync(folder)
-                if not parent:
+                if not parent or not is_new:  # whoever made the folder sees to those above it
                     return
                 parent = parent.rpartition("/")[0]
+
+    def _has_folder(self, path: str) -> bool:
+        try:
+            with self.folder(path):
+                return True
+        except FileNotFoundError:
+            return False
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[int]:

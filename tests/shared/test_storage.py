@@ -75,6 +75,17 @@ class TestRoundTrip:
         store.put("inputs/x.bin", pattern(size))
         assert store.get("inputs/x.bin") == pattern(size)
 
+    @pytest.mark.parametrize("count", [0, 1, 2, 20])
+    def test_put_many(self, store: Storage, count: int) -> None:
+        objects = [(f"results/x/{index}.txt", pattern(index * 1000)) for index in range(count)]
+        store.put_many(objects)
+        assert {key: store.get(key) for key, _ in objects} == dict(objects)
+
+    def test_put_many_says_what_failed(self, store: Storage) -> None:
+        with pytest.raises(ValueError, match="not a key"):
+            store.put_many([("a.txt", b"a"), ("../b.txt", b"b"), ("c.txt", b"c")])
+        assert (store.get("a.txt"), store.get("c.txt")) == (b"a", b"c")
+
     def test_what_can_be_written(self, store: Storage) -> None:
         with store.writer("a.bin") as writer:
             assert writer.write(b"") == 0

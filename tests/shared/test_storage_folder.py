@@ -254,3 +254,23 @@ def test_writers_and_deleters_of_one_folder(folder: FolderStorage) -> None:
     assert errors == []
     folder.delete_prefix("a/")
     assert files(folder.root) == [".tmp"]
+
+
+def test_a_write_lasts_and_waits_for_the_disk_no_more_than_it_must(
+    folder: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file and the folder that names it; those above it only when they are new."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{file}").readlink().relative_to(folder.root)))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder.put("results/1/a.txt", b"a")
+    assert synced[1:] == ["results/1", "results", "."]
+    assert synced[0].startswith(".tmp/")
+    synced.clear()
+    folder.put("results/1/b.txt", b"b")
+    assert synced[1:] == ["results/1"]
