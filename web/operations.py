@@ -91,6 +91,22 @@ class _Figures:
             "Age of the job that has waited longest.",
             value=parts.queue.oldest_waiting_seconds(),
         )
+        waiting = GaugeMetricFamily("dropsight_lane_waiting_jobs", "Jobs that wait, by queue.", labels=["lane"])
+        oldest = GaugeMetricFamily(
+            "dropsight_lane_oldest_waiting_seconds", "Age of the job that is next, by queue.", labels=["lane"]
+        )
+        for lane in parts.overview.lanes():
+            waiting.add_metric([lane.priority.value], lane.waiting)
+            oldest.add_metric([lane.priority.value], lane.oldest_seconds)
+        yield from (waiting, oldest)
+        deliveries = GaugeMetricFamily(
+            "dropsight_webhook_deliveries",
+            "Webhooks to be delivered: their job has not ended (pending), or it has (due).",
+            labels=["state"],
+        )
+        for state_name, count in zip(("pending", "due"), parts.queue.hooks.counts(), strict=True):
+            deliveries.add_metric([state_name], count)
+        yield deliveries
         workers = parts.fleet.workers()
         yield GaugeMetricFamily("dropsight_workers", "Live workers.", value=len(workers))
         yield GaugeMetricFamily(

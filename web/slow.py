@@ -1,6 +1,7 @@
 """An end for bodies that come too slowly, so that a client who sends a byte now and then holds nothing for long."""
 
 import io
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -33,7 +34,10 @@ class SlowBodies:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request."""
-        body = TimedBody(environ["wsgi.input"], self._settings.upload_timeout, self._settings.min_upload_rate)
+        settings = self._settings
+        body = TimedBody(
+            environ["wsgi.input"], settings.upload_timeout, settings.min_upload_rate, most=settings.orphan_ttl / 2
+        )
         # buffered, so that each read gives all that is asked for: Werkzeug takes a shorter one for a broken form
         environ["wsgi.input"] = io.BufferedReader(body, _PIECE)
         return self._app(environ, start_response)
@@ -46,6 +50,8 @@ class TimedBody(io.RawIOBase):
         stream: the server's.
         seconds: beside those for what has come.
         rate: bytes a second.
+        most: seconds after which it is over at any rate. The first files of a request belong to no job before its last
+            one has come, and the janitor removes what has belonged to none for long.
         clock: for tests.
     """
 
@@ -54,12 +60,15 @@ class TimedBody(io.RawIOBase):
         stream: Any,  # noqa: ANN401
         seconds: float,
         rate: float,
+        most: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
         self._rate = rate
         self._clock = clock
-        self._end = clock() + seconds
+        begin = clock()
+        self._end = begin + seconds
+        self._last = begin + most
         self._piece = max(1024, min(_PIECE, int(rate * seconds / 2)))
 
     def readable(self) -> bool:
@@ -68,7 +77,7 @@ class TimedBody(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401
         """Read some bytes, no more than the server can have before the time is over at the least rate."""
-        left = self._end - self._clock()
+        left = min(self._end, self._last) - self._clock()
         if left <= 0:
             raise _too_slow()
         with _at_most(left):

@@ -49,6 +49,14 @@ def test_what_came_within_the_time_is_taken_whatever_the_rate() -> None:
     assert TimedBody(line, seconds=10, rate=4096, clock=lambda: line.now).read() == b"x" * 100
 
 
+def test_no_body_takes_longer_than_the_janitor_waits() -> None:
+    line = Line(b"x" * 1_000_000, 5000)
+    body = TimedBody(line, seconds=10, rate=4096, most=100, clock=lambda: line.now)
+    with pytest.raises(PublicError, match="too_slow"):
+        body.read()
+    assert 100 <= line.now < 110
+
+
 def test_lines_and_pieces() -> None:
     body = TimedBody(io.BytesIO(b"one\ntwo\n" + b"3" * 100_000), 10, 4096)
     assert body.readline() == b"one\n"

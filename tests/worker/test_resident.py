@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import redis
+import rq.utils
 from rq import Queue, Retry, Worker
 from rq.command import send_command
 from rq.job import Job, JobStatus
@@ -25,6 +26,8 @@ from shared.queue.connection import text
 from shared.queue.events import KEPT_AFTER_END
 from shared.queue.overview import Overview
 from shared.settings import ROOT, Settings
+from worker.resident import ResidentWorker
+from worker.resident import worker as resident_worker
 from worker.resident.memory import MemoryWatch, own_memory
 
 LEASE = 3
@@ -371,14 +374,14 @@ def test_a_horse_that_dies_while_loading_is_tried_again(bench: Bench) -> None:
 
 
 def test_a_killed_worker_takes_its_horse_along_and_another_does_the_job(bench: Bench) -> None:
-    first = bench.worker()
-    job_id = bench.submit("slow", filename="6", timeout=60)
+    workers = [bench.worker(), bench.worker()]  # both are up before the job, which might end while one starts
+    job_id = bench.submit("slow", filename="3", timeout=60)
     bench.started(job_id)
-    bench.worker()
-    first.kill()
-    first.wait()
+    (number,) = (number for number, each in enumerate(workers) if f"test-{each.pid}" == bench.get(job_id).worker)
+    workers[number].kill()
+    workers[number].wait()
     begin = time.monotonic()
-    wait_for(lambda: not alive(bench.horses()[0]), 2)
+    wait_for(lambda: not alive(bench.horses()[number]), 2)
     bench.started(job_id, times=2)
     assert time.monotonic() - begin < LEASE + 20
     record = bench.ended(job_id)
@@ -413,6 +416,33 @@ def test_a_worker_that_lost_its_lease_says_nothing(bench: Bench) -> None:
     assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
     again = bench.get(job_id)
     assert (again.state, again.finished_at) == (JobState.FINISHED, record.finished_at)
+    bench.nothing_left()
+
+
+def test_a_jump_of_the_clock_takes_no_job_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All leases look over when the clock is set forward or a laptop wakes up: who lives may renew them first."""
+    bench.worker()
+    job_id = bench.submit("slow", filename="2", timeout=60)
+    bench.started(job_id)
+    settings = bench.settings.model_copy(update={"lease": LEASE})
+    other = ResidentWorker(bench.redis, settings, "other", setup="tests.worker.resident_jobs.set_up")
+
+    def maintain() -> bool:
+        """As the loop of a worker does."""
+        due = other.should_run_maintenance_tasks
+        if due:
+            other.clean_registries()
+        return due
+
+    clock, timestamp = resident_worker._clock, rq.utils.current_timestamp
+    with monkeypatch.context() as patch:
+        patch.setattr(resident_worker, "_clock", lambda: clock() + 3600)
+        patch.setattr("rq.registry.current_timestamp", lambda: timestamp() + 3600)
+        assert not any(maintain() for _ in range(5))
+    assert not maintain(), "set back, the leases written meanwhile say nothing either"
+    record = bench.ended(job_id)
+    assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 0, 1)
+    wait_for(maintain, LEASE + 2)
     bench.nothing_left()
 
 

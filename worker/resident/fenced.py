@@ -204,7 +204,7 @@ class FencedWorker(Worker):
         if isinstance(error, NotOursError):
             return
         self._error = public_error(error)
-        self._transient = isinstance(error, TransientError)
+        self._transient = worth_waiting(error)
         if deadline_passed(job) and (self._transient or isinstance(error, LimitReachedError)):
             self._error, self._transient = EXPIRED, False
             job.retries_left = 0
@@ -320,6 +320,11 @@ def deadline_passed(job: Job) -> bool:
     """Whether the sender of the job has lost interest."""
     deadline = deadline_of(job)
     return deadline is not None and datetime.now(UTC) >= deadline
+
+
+def worth_waiting(error: BaseException | None) -> bool:
+    """Whether a part of the service is to blame that comes back by itself, or when its operator has made room."""
+    return isinstance(error, TransientError) or (isinstance(error, PublicError) and error.code == "storage_full")
 
 
 def public_error(error: BaseException | None) -> ErrorInfo:

@@ -86,6 +86,7 @@ class ResidentWorker(FencedWorker):
         self._wanted: horse.SharedText = multiprocessing.RawArray(ctypes.c_char, 64)
         self._reader = CatalogReader(settings.catalog, settings.default_model)
         self._no_cleaning_before = 0.0
+        self._clock = _clock()
         self._last_beat = 0.0
         self._born = time.time()
         self._jobs_done = 0
@@ -329,6 +330,14 @@ class ResidentWorker(FencedWorker):
         with suppress(TransientError):  # the next heartbeat sees to it
             self.jobs.expire_due()
 
+    def _notice_clock(self) -> None:
+        """The clock was set, or the machine has slept: leases of the living look over. Let them be renewed first."""
+        clock = _clock()
+        if abs(clock - self._clock) > self.settings.lease / 3:
+            log.warning("the clock of this machine has jumped by %+.0f s", clock - self._clock)
+            self._no_cleaning_before = time.monotonic() + self.settings.lease
+        self._clock = clock
+
     def _notice_outage(self, begin: float) -> None:
         """Redis was away: the leases ran out, though the workers live. Let them say so before jobs are taken away."""
         now = time.monotonic()
@@ -337,7 +346,8 @@ class ResidentWorker(FencedWorker):
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
-        """RQ's, but not just after Redis was away."""
+        """RQ's, but not just after Redis was away or the clock has jumped."""
+        self._notice_clock()
         return time.monotonic() >= self._no_cleaning_before and bool(super().should_run_maintenance_tasks)
 
     def _beat(self, *, force: bool) -> None:
@@ -407,3 +417,11 @@ class ResidentWorker(FencedWorker):
         self._drained = True
         if self._horse_pid:
             self._signal_horse(self._horse_pid, signal.SIGKILL)
+
+
+def _clock() -> float:
+    """What the wall clock is ahead of the time that passes: changes only when the clock is set or the machine sleeps.
+
+    Leases are written in wall time, which alone all machines have in common.
+    """
+    return time.time() - time.monotonic()
