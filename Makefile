@@ -6,11 +6,12 @@ PYTHON ?= python3
 RUN := .venv-run/bin/python
 DEV := .venv/bin/python
 
-.PHONY: help run weights test check format lock vendor clean
+.PHONY: help run weights test check bench format lock vendor clean
 help:
 	@echo "make run                    start the service on http://localhost:5000"
 	@echo "make weights MODEL=yolov3   fetch the files of a model (MODEL=--list shows all)"
 	@echo "make test                   linters, types and all tests"
+	@echo "make bench PHOTO=dog.jpg    photos a second, against BentoML and LitServe"
 	@echo "make format                 format the code"
 	@echo "make lock                   pin the dependencies anew"
 
@@ -27,6 +28,9 @@ define make_venv
 	$(1)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes --requirement $(2)
 	@touch $(1)/installed
 endef
+
+.venv-bench/installed: requirements/bench.txt
+	$(call make_venv,.venv-bench,requirements/bench.txt)
 
 run: .venv-run/installed
 	@exec $(RUN) -m standalone
@@ -47,6 +51,10 @@ test: check
 	@.venv/bin/coverage combine --quiet
 	@.venv/bin/coverage report
 
+# against other servers, on this machine, with the default model and the photo PHOTO
+bench: .venv-bench/installed
+	.venv-bench/bin/python -m bench.serving --photo $(PHOTO) --weights weights
+
 format: .venv/installed
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
@@ -58,4 +66,4 @@ vendor:
 	sh web/vendor.sh
 
 clean:
-	rm -rf .venv .venv-run .venv-s3 .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf .venv .venv-run .venv-bench .venv-s3 .mypy_cache .ruff_cache .pytest_cache .coverage*

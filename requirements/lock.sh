@@ -12,6 +12,7 @@ cat > "$without" <<EOF
 opencv-python; sys_platform == "never"
 matplotlib; sys_platform == "never"
 EOF
+# Other servers pull in much that has no place among our own pins: `bench` has its own resolution.
 lock() {
   out=$1
   shift
@@ -27,3 +28,7 @@ lock worker-cuda --extra worker --extra cuda --extra training
 lock standalone --extra web --extra worker --extra openvino --extra standalone
 lock dev --extra web --extra worker --extra openvino --extra tensorflow --extra training --extra quantize --extra standalone \
   --group dev
+printf 'opencv-python; sys_platform == "never"\n' > "$without" # matplotlib is wanted there
+uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+  --overrides "$without" --extra web --extra worker --extra openvino --extra standalone --group bench \
+  --output-file requirements/bench.txt pyproject.toml

@@ -57,7 +57,9 @@ class Settings(BaseSettings):
     engine: Literal["auto", "openvino", "keras"] = Field(
         "auto", description="what runs the models; auto: openvino where it is"
     )
-    precision: Literal["f32", "bf16"] = Field("f32", description="arithmetic of the openvino engine")
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
+        "auto", description="arithmetic of the openvino engine; auto: what this CPU is fast at"
+    )
     threads: int = Field(0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS")
     worker_memory_mb: int = Field(0, ge=0, description="memory that a job may fill before it is ended; 0: no limit")
     max_resident_models: int = Field(3, ge=1, description="models a worker keeps in memory")
@@ -101,7 +103,10 @@ class Settings(BaseSettings):
     drain_timeout: Seconds = Field(25, description="seconds a job may go on after SIGTERM before it goes back")
     result_ttl: Seconds = Field(7 * DAY, description="seconds Redis remembers a finished job, and storage its files")
     failure_ttl: Seconds = Field(1 * DAY, description="seconds Redis remembers a failed or canceled job")
-    orphan_ttl: Seconds = Field(1 * HOUR, description="seconds until the janitor deletes files that belong to no job")
+    orphan_ttl: Seconds = Field(
+        1 * HOUR,
+        description="seconds until the janitor deletes files that belong to no job; an upload may take half as long",
+    )
     janitor_interval: Seconds = Field(5 * MINUTE, description="seconds between two rounds of the janitor")
 
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")

@@ -13,9 +13,11 @@ import pytest
 
 from shared.settings import ROOT, Settings
 from tests.worker.darknet_files import tiny_cfg, write_random_weights
-from worker.engines import Recipe, choose_engine, open_session, select_backend
+from worker.engines import Recipe, Session, choose_engine, open_session, select_backend
+from worker.engines.choice import sessions_from
 from worker.engines.keras import KerasSession
 from worker.engines.openvino import open_openvino
+from worker.engines.precision import Asked
 from worker.engines.threads import available_cpus, threads_for
 from worker.models.darknet.cfg import parse_cfg
 from worker.models.darknet.plan import make_plan
@@ -117,13 +119,89 @@ def test_two_workers_convert_at_once(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_precision_is_what_it_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    supported = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    for asked in ("f32", "bf16"):
-        session = open_openvino(Kitchen().recipe(), tmp_path, "bf16" if asked == "bf16" else "f32", 1)
-        assert session.precision == (asked if asked == "f32" or "BF16" in supported else "f32")
-        assert session._compiled.get_property("INFERENCE_NUM_THREADS") == 1
-        assert ("has no bf16" in caplog.text) == (session.precision != asked)
+@pytest.mark.parametrize("asked", ["f32", "bf16", "int8", "auto"])
+def test_precision_is_what_it_says(tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: Asked) -> None:
+    native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    session = open_openvino(Kitchen().recipe(), tmp_path, asked, 1)
+    assert session.precision == ("bf16" if native and asked != "f32" else "f32")
+    assert ("kitchen runs in" in caplog.text) == (asked not in {"auto", session.precision})
+
+
+def test_a_session_keeps_to_its_threads(tmp_path: Path) -> None:
+    """Bound to a core, as OpenVINO would have it, several workers of one thread would share the first core."""
+    session = open_openvino(Kitchen().recipe(), tmp_path, "f32", 1)
+    assert session._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert session._compiled.get_property("ENABLE_CPU_PINNING") is False
+    assert session._compiled.get_property("NUM_STREAMS") == 1
+
+
+def pair() -> Any:
+    """Two inputs, named against their order, and three outputs; one of which has the number of rows in its code."""
+    first, second = keras.Input((7,), name="z"), keras.Input((4, 4, 2), name="a")
+    doubled = keras.layers.Rescaling(2.0)(second)
+    return keras.Model([first, second], [doubled, keras.layers.Rescaling(3.0)(first), keras.layers.Flatten()(doubled)])
+
+
+@pytest.fixture(params=["openvino", "keras"])
+def engine(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def open_by(engine: str, recipe: Recipe, settings: Settings) -> Session:
+    return open_session(recipe, settings.model_copy(update={"engine": engine}))
+
+
+def test_several_inputs_of_any_length(settings: Settings, engine: str) -> None:
+    session = open_by(engine, Recipe("pair", pair, outputs=3, batched=True), settings)
+    random = np.random.default_rng(1)
+    for rows, images in ((5, 2), (1, 1), (9, 3), (0, 1), (5, 2)):
+        first, second = random.random((rows, 7), np.float32), random.random((images, 4, 4, 2), np.float32)
+        if engine == "keras" and rows != images:
+            continue  # Keras itself does not take such
+        outputs = session.run(first, second)
+        expected = [second * 2, first * 3, (second * 2).reshape(images, -1)]
+        for output, wanted in zip(outputs, expected, strict=True):
+            assert output.dtype == np.float32
+            np.testing.assert_allclose(output, wanted, rtol=0.02)
+
+
+def test_several_inputs_of_images(settings: Settings, engine: str) -> None:
+    session = open_by(engine, Recipe("pair", pair, outputs=3), settings)
+    first, second = BATCH.reshape(3, -1)[:, :7], BATCH[:, :4, :4, :2]
+    outputs = session.run(first, second)
+    expected = [second * 2, first * 3, (second * 2).reshape(3, -1)]
+    for output, wanted in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(output, wanted, rtol=0.02)
+    for inputs, message in (
+        ((first,), "2 inputs, and 1 were given"),
+        ((first, second, second), "2 inputs, and 3 were given"),
+        ((first, second[:2]), r"\[2, 3\] images"),
+        ((first[:0], second[:0]), r"\[0\] images"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            session.run(*inputs)
+
+
+def test_the_same_network_in_both_forms(tmp_path: Path) -> None:
+    """For one image and for any number of rows it is converted apart, under one key."""
+    kitchen = Kitchen()
+    for batched in (False, True, False, True):
+        check(open_openvino(Recipe("kitchen", kitchen.build, 2, batched=batched), tmp_path, "f32", 1).run(BATCH))
+    assert kitchen.built == 2
+
+
+def test_tools_may_open_sessions(settings: Settings) -> None:
+    opened = []
+
+    def opener(recipe: Recipe, given: Settings) -> Session:
+        opened.append(recipe.key)
+        assert given is settings
+        return KerasSession(recipe)
+
+    with sessions_from(opener):
+        assert open_session(Kitchen().recipe(), settings).engine == "keras-openvino"
+    assert open_session(Kitchen().recipe(), settings).engine == "openvino"
+    assert opened == ["kitchen"]
 
 
 def test_keras_session() -> None:

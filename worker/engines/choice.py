@@ -3,6 +3,9 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 from shared.settings import Settings
@@ -43,14 +46,35 @@ def select_backend(engine: EngineName, threads: int) -> None:
         )
 
 
+#: opens a session in the place of `open_session`
+Opener = Callable[[Recipe, Settings], Session]
+_opener: ContextVar[Opener | None] = ContextVar("opener", default=None)
+
+
+@contextmanager
+def sessions_from(opener: Opener) -> Iterator[None]:
+    """Let `opener` open the sessions of models that are loaded within: how tools get between a model and its networks.
+
+    It is called after the engine of the settings was chosen.
+    """
+    token = _opener.set(opener)
+    try:
+        yield
+    finally:
+        _opener.reset(token)
+
+
 def open_session(recipe: Recipe, settings: Settings) -> Session:
     """Make a network ready to run, with the engine, precision and threads that the settings ask for."""
     engine, threads = choose_engine(settings), threads_for(settings)
     select_backend(engine, threads)
+    if (opener := _opener.get()) is not None:
+        return opener(recipe, settings)
     if engine == "keras":
         from worker.engines.keras import KerasSession
 
         return KerasSession(recipe)
     from worker.engines.openvino import open_openvino
+    from worker.engines.quantised import quantised_folder
 
-    return open_openvino(recipe, settings.engine_cache, settings.precision, threads)
+    return open_openvino(recipe, settings.engine_cache, settings.precision, threads, quantised_folder(settings))

@@ -10,23 +10,24 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 import openvino
 from openvino import opset16 as opset
 
 from worker.engines.base import Array, KerasModel, Recipe, check_inputs
+from worker.engines.layout import sink_transpositions
+from worker.engines.precision import Asked, Core, Precision, Processor, choose_precision, this_processor
+from worker.engines.quantised import Model, find_quantised, read_quantised
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["f32", "bf16"]
 #: an `openvino.CompiledModel`
 Compiled: TypeAlias = Any
-#: an `openvino.Model`
-OpenVinoModel: TypeAlias = Any
+T = TypeVar("T")
 
 #: raise it when the conversion changes: converted models of before are then not used any more
 CONVERSION_VERSION: Final = 2
@@ -39,13 +40,14 @@ class OpenVinoSession:
     Args:
         compiled: the network; for one image, unless it is `batched`.
         batched: as in `Recipe`.
+        int8: it is an int8 one.
     """
 
     engine: Final = "openvino"
 
-    def __init__(self, compiled: Compiled, *, batched: bool) -> None:
+    def __init__(self, compiled: Compiled, *, batched: bool, int8: bool = False) -> None:
         # not what was asked for but what it is: without bfloat16 in the processor OpenVINO stays with float32
-        self.precision: Final[str] = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.precision: Final[str] = "int8" if int8 else compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._inputs = len(compiled.inputs)
@@ -66,24 +68,88 @@ class OpenVinoSession:
         return [np.array(self._request.get_output_tensor(index).data, np.float32) for index in range(self._outputs)]
 
 
-def open_openvino(recipe: Recipe, cache: Path, precision: Precision, threads: int) -> OpenVinoSession:
-    """Compile a network, from the cache of converted ones if it is there.
+def open_openvino(recipe: Recipe, cache: Path, asked: Asked, threads: int, int8: Path | None = None) -> OpenVinoSession:
+    """Compile a network: its int8 form if it is installed and wanted, else from the cache of converted ones.
 
     Args:
         recipe: the network.
         cache: folder of converted networks; made if it is not there. Processes may share it.
-        precision: the arithmetic; OpenVINO would silently take bfloat16 where the processor has it.
+        asked: the arithmetic. What the processor or the network does not have is replaced by what comes nearest, with
+            a warning; `session.precision` says what it is.
         threads: to compute with.
+        int8: folder of int8 networks; None: they are not looked for.
     """
-    name = f"{importlib.metadata.version('openvino')}:{CONVERSION_VERSION}:{recipe.key}"
-    folder = cache / hashlib.sha256(name.encode()).hexdigest()[:32]
+    core = openvino.Core()
+    processor = this_processor(core)
+    asked = "f32" if recipe.exact else asked
+    if asked in {"auto", "int8"} and int8 is not None:
+        session = _open_quantised(core, recipe, asked, processor, threads, int8)
+        if session is not None:
+            return session
+    precision = choose_precision(asked, processor, None)
+    if asked not in {"auto", precision}:
+        reason = "no int8 form of it is installed" if asked == "int8" else f"this processor has no {asked}"
+        logger.warning("%s: %s runs in %s", reason, recipe.key, precision)
+    compiled = with_converted(core, recipe, cache, lambda model: compile_model(core, model, precision, threads))
+    return OpenVinoSession(compiled, batched=recipe.batched)
+
+
+def _open_quantised(
+    core: Core,
+    recipe: Recipe,
+    asked: Asked,
+    processor: Processor,
+    threads: int,
+    folder: Path,
+) -> OpenVinoSession | None:
+    """The int8 form, if there is one and it is to be taken."""
+    found = find_quantised(folder, conversion_key(recipe))
+    if found is None or choose_precision(asked, processor, found.measured) != "int8":
+        return None
+    try:
+        compiled = compile_model(core, read_quantised(core, folder, found), "int8", threads)
+    except (RuntimeError, OSError):
+        logger.warning("the int8 model %s in %s is broken: it is not used", found.content, folder, exc_info=True)
+        return None
+    return OpenVinoSession(compiled, batched=recipe.batched, int8=True)
+
+
+def compile_model(core: Core, model: Model, precision: Precision, threads: int) -> Compiled:
+    """Compile a model for a single caller that wants each answer soon.
+
+    Of an int8 model the few operations that are not int8 run in float32, also where OpenVINO would silently take
+    bfloat16: so what runs is what was measured.
+    """
     options = {
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
+        # or each worker of one thread would bind it to the first core, and all of them share that
+        "ENABLE_CPU_PINNING": False,
     }
-    core = openvino.Core()
+    return core.compile_model(model, "CPU", options)
+
+
+def conversion_key(recipe: Recipe) -> str:
+    """Says which converted network this is, whichever OpenVINO wrote it."""
+    return f"{CONVERSION_VERSION}:{'batched' if recipe.batched else 'single'}:{recipe.key}"
+
+
+def with_converted(core: Core, recipe: Recipe, cache: Path, use: Callable[[Model], T]) -> T:
+    """Do something with a converted network.
+
+    Args:
+        core: an `openvino.Core`.
+        recipe: the network; built and converted if it is not in the cache.
+        cache: folder of converted networks.
+        use: is given the `openvino.Model`. If it raises a `RuntimeError`, the file is taken for broken and made anew.
+
+    Returns:
+        What `use` does.
+    """
+    name = f"{importlib.metadata.version('openvino')}:{conversion_key(recipe)}"
+    folder = cache / hashlib.sha256(name.encode()).hexdigest()[:32]
     for attempt in range(2):
         if not (folder / MODEL_FILE).exists():
             _convert(recipe, folder)
@@ -91,20 +157,16 @@ def open_openvino(recipe: Recipe, cache: Path, precision: Precision, threads: in
             model = core.read_model(folder / MODEL_FILE)
             if len(model.outputs) != recipe.outputs:
                 raise RuntimeError(f"{len(model.outputs)} outputs instead of {recipe.outputs}")
-            session = OpenVinoSession(core.compile_model(model, "CPU", options), batched=recipe.batched)
+            return use(model)
         except RuntimeError:
             if attempt:
                 raise
             logger.warning("the converted model in %s is broken: it is made anew", folder, exc_info=True)
             shutil.rmtree(folder, ignore_errors=True)
-        else:
-            if session.precision != precision:
-                logger.warning("this processor has no %s: the model runs in %s", precision, session.precision)
-            return session
     raise AssertionError("unreachable")
 
 
-def trace(model: KerasModel, *, batched: bool) -> OpenVinoModel:
+def trace(model: KerasModel, *, batched: bool) -> Model:
     """Have Keras write a model down as OpenVINO's operations, in float32.
 
     Not `model.export`: as of Keras 3.15 that takes no list of several inputs, and looks at the model with one image,
@@ -116,6 +178,7 @@ def trace(model: KerasModel, *, batched: bool) -> OpenVinoModel:
     """
     # Keras is here already: it is what the model was built with
     import keras
+    from openvino._offline_transformations import apply_moc_transformations
 
     first = -1 if batched else 1
     parameters = [
@@ -125,7 +188,12 @@ def trace(model: KerasModel, *, batched: bool) -> OpenVinoModel:
     tensors = [keras.ops.convert_to_tensor(parameter.output(0)) for parameter in parameters]
     outputs = model(tensors if len(tensors) > 1 else tensors[0])
     results = [opset.result(each.output) for each in (outputs if isinstance(outputs, list) else [outputs])]
-    return openvino.Model(results, parameters, model.name)
+    traced = openvino.Model(results, parameters, model.name)
+    sink_transpositions(traced)
+    # What OpenVINO's own converters do at their end: batch norms go into the convolutions, constants are folded. A
+    # worker would do it at each start, and NNCF finds no biases to correct without. It has no public name.
+    apply_moc_transformations(traced, cf=False)
+    return traced
 
 
 def _convert(recipe: Recipe, folder: Path) -> None:
