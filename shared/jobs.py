@@ -155,6 +155,10 @@ class Links(BaseModel):
     thumbnail: str | None = None
     original: str | None = Field(None, description="the upload, where browsers can show its type")
     result: str | None = Field(None, serialization_alias="json")
+    heatmap: str | None = Field(None, description="of a classifier: what speaks for the class that is explained")
+    instances: str | None = Field(None, description="masks: an image of the objects' numbers")
+    masks: str | None = Field(None, description="masks: a ZIP of an image for each object")
+    coco: str | None = Field(None, description="masks: COCO annotations")
 
 
 class JobSummary(BaseModel):

@@ -33,6 +33,8 @@ OPEN: Final = frozenset(
         "operations.healthz",
         "operations.readyz",
         "results.get_artifact",
+        "results.get_mask",
+        "views.compare",
         "views.docs",
         "views.view",
     }

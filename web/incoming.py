@@ -81,6 +81,23 @@ class IncomingFile:
     def close(self) -> None:
         """Nothing to do: `discard` and `claim` decide what becomes of the object."""
 
+    def copy(self) -> "IncomingFile":
+        """The same file once more, as the input of another job: each job's can be deleted without the others'.
+
+        Raises:
+            PublicError: "storage_down", "storage_full".
+        """
+        complete = self.complete
+        other = IncomingFile(self.filename)
+        g.setdefault("incoming", []).append(other)  # deleted at the end of the request, unless it becomes a job's
+        key = input_key(other.job_id, IMAGE_ENDINGS[complete.content_type])
+        storage = self._services.storage
+        with storage.open(complete.key) as blob, storage.writer(key, complete.content_type) as writer:
+            for piece in blob:
+                writer.write(piece)
+        other._finished = complete.model_copy(update={"key": key})
+        return other
+
     def claim(self) -> InputFile:
         """Say that the object belongs to a job now."""
         if self._finished is None:

@@ -9,6 +9,7 @@ from shared.entries import ModelEntry
 from shared.jobs import OPTIONS_OF_TASK, JobOptions
 from shared.labels import read_labels
 from shared.media import IMAGE_ENDINGS
+from web.choosing import MOST_MODELS
 from web.services import Services, services
 
 bp = APIBlueprint("models", __name__, tag="Models")
@@ -42,7 +43,9 @@ def list_models() -> Response:
             "limits": {
                 "max_upload_mb": parts.settings.max_upload_mb,
                 "max_files": parts.settings.max_files,
+                "max_models": MOST_MODELS,
                 "types": list(IMAGE_ENDINGS),
+                "webhooks": parts.settings.allow_webhooks,
             },
         }
     )

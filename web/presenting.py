@@ -32,9 +32,12 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
     result = stored_result(services, job_id)
     if result is None:
         raise PublicError("not_found", "There is no such job, or it has expired.")
-    colours = {label: css(colour_of(label)) for label in result.counts}
+    labels = [*result.counts, *(found.label for found in result.classes)]
+    colours = {label: css(colour_of(label)) for label in labels}
     if record is not None:
-        return JobView(**_summary_fields(record), result=result, colours=colours)
+        fields = _summary_fields(record)
+        fields["links"] = links_of(job_id, record.state, record.request.input.content_type, result)
+        return JobView(**fields, result=result, colours=colours)
     return JobView(
         id=job_id,
         state=JobState.FINISHED,
@@ -45,7 +48,7 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
         started_at=result.started_at,
         finished_at=result.finished_at,
         expires_at=result.finished_at + timedelta(seconds=services.settings.result_ttl),
-        links=links_of(job_id, JobState.FINISHED, result.source.content_type),
+        links=links_of(job_id, JobState.FINISHED, result.source.content_type, result),
         result=result,
         colours=colours,
     )
@@ -64,12 +67,16 @@ def stored_result(services: Services, job_id: str) -> ImageResult | None:
         return None
 
 
-def links_of(job_id: str, state: JobState, content_type: str) -> Links:
-    """Paths of a job and its parts."""
+def links_of(job_id: str, state: JobState, content_type: str, result: ImageResult | None = None) -> Links:
+    """Paths of a job and its parts; those that not every result has only where the result is given."""
     done = state is JobState.FINISHED
+    made = {artifact.name for artifact in result.artifacts} if result is not None else set()
 
     def part(name: str) -> str | None:
         return url_for("results.get_artifact", job_id=job_id, name=name) if done else None
+
+    def extra(name: str) -> str | None:
+        return part(name) if name in made else None
 
     return Links(
         self=url_for("jobs.get_job", job_id=job_id),
@@ -79,6 +86,10 @@ def links_of(job_id: str, state: JobState, content_type: str) -> Links:
         thumbnail=part("thumbnail.jpg"),
         original=part("original") if content_type in SHOWN_BY_BROWSERS else None,
         result=part("result.json"),
+        heatmap=extra("heatmap.jpg"),
+        instances=extra("instances.png"),
+        masks=extra("masks.zip"),
+        coco=extra("coco.json"),
     )
 
 

@@ -1,5 +1,7 @@
 """`/results/<id>/<name>`: the files of a result, and the upload itself."""
 
+import io
+import zipfile
 from pathlib import PurePath
 from typing import Final
 
@@ -16,6 +18,7 @@ from web.ids import checked_id
 from web.presenting import stored_result
 from web.security import USER_FILE_POLICY
 from web.services import services
+from web.stored_file import StoredFile
 
 bp = APIBlueprint("results", __name__, tag="Results")
 
@@ -24,13 +27,21 @@ ARTIFACTS: Final = {
     "annotated.jpg": "image/jpeg",
     "thumbnail.jpg": "image/jpeg",
     "result.json": "application/json",
+    "heatmap.jpg": "image/jpeg",
+    "instances.png": "image/png",
+    "masks.zip": "application/zip",
+    "coco.json": "application/json",
 }
 
 
 @bp.get("/results/<job_id>/<name>")
 @bp.doc(
     summary="A file of a result",
-    description=f"`name` is one of {', '.join(ARTIFACTS)}, original. `?download=1` has a browser save it.",
+    description=(
+        f"`name` is one of {', '.join(ARTIFACTS)}, original. A classifier gives `heatmap.jpg` if it was asked to "
+        "explain; a model that outlines objects gives `instances.png` (16 bits: 0 is background, n the n-th of "
+        "`detections`), `masks.zip` (an image for each object) and `coco.json`. `?download=1` has a browser save it."
+    ),
     responses=answers(
         tuple(sorted({*ARTIFACTS.values(), *SHOWN_BY_BROWSERS})),
         {200: "The file.", 304: "As the client has it.", 404: "There is no such file (yet)."},
@@ -49,6 +60,35 @@ def get_artifact(job_id: str, name: str) -> Response:
     kind, filename = result.source.content_type, result.source.filename
     ending = IMAGE_ENDINGS[kind]
     return serve(input_key(job_id, ending), kind, job_id, f"original{ending}", filename)
+
+
+@bp.get("/results/<job_id>/masks/<int:number>.png")
+@bp.doc(
+    summary="The mask of one object",
+    description="`number` is its place in `detections`, from 1. White where the object is; of the photo's size.",
+    responses=answers(("image/png",), {200: "The mask.", 304: "As the client has it.", 404: "There is no such mask."}),
+)
+def get_mask(job_id: str, number: int) -> Response:
+    """Serve one member of `masks.zip`, without reading the others."""
+    key = result_key(checked_id(job_id), "masks.zip")
+    storage = services().storage
+    most = services().settings.max_megapixels * 1_000_000 // 4  # bytes: twice as many as bits not compressed would be
+    stat = storage.stat(key)
+    if stat is None:
+        raise _missing()
+    try:
+        with zipfile.ZipFile(io.BufferedReader(StoredFile(storage, stat), StoredFile.PIECE)) as archive:
+            member = next((item for item in archive.infolist() if item.filename.startswith(f"{number:03d}-")), None)
+            if member is None or member.file_size > most:
+                raise _missing()
+            data = archive.read(member)
+    except (zipfile.BadZipFile, MissingObjectError):  # deleted meanwhile, or never whole
+        raise _missing() from None
+    response = current_app.response_class(data, mimetype="image/png")
+    response.last_modified = stat.modified
+    response.set_etag(f"{stat.etag}-{number}")
+    _add_headers(response, "download" not in request.args, f"{job_id[:8]}-{secure_filename(member.filename)}")
+    return response.make_conditional(request)  # type: ignore[return-value]
 
 
 def serve(key: str, content_type: str, job_id: str, name: str, filename: str | None = None) -> Response:
@@ -73,10 +113,14 @@ def serve(key: str, content_type: str, job_id: str, name: str, filename: str | N
     response.content_length = blob.stat.size
     response.last_modified = blob.stat.modified
     response.set_etag(blob.stat.etag.strip('"'))
+    _add_headers(response, inline, saved_as)
+    return response.make_conditional(request)  # type: ignore[return-value]
+
+
+def _add_headers(response: Response, inline: bool, saved_as: str) -> None:
     response.headers["Content-Security-Policy"] = USER_FILE_POLICY
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.set("Content-Disposition", "inline" if inline else "attachment", filename=saved_as)
-    return response.make_conditional(request)  # type: ignore[return-value]
 
 
 def _missing() -> PublicError:

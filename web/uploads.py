@@ -12,9 +12,10 @@ from werkzeug.datastructures import FileStorage
 from shared import logs
 from shared.entries import ModelEntry
 from shared.errors import BadInputError, PublicError
-from shared.jobs import InputFile, JobOptions, JobRequest, JobState, cache_key, result_key
+from shared.jobs import JobOptions, JobRequest, JobState, cache_key, result_key
 from web.access import owner
 from web.access_log import note_jobs
+from web.choosing import MOST_MODELS, wanted_models
 from web.errors import wants_html
 from web.fetching import fetch
 from web.incoming import IncomingFile
@@ -33,7 +34,14 @@ class UploadForm(JobOptions, TermFields):
 
     file: Annotated[list[UploadFile], Field(description="one image or many")] = Field(default_factory=list)
     url: str = Field("", description="where to fetch an image from, if the server allows it (`ALLOW_URL_INPUT`)")
-    model: str = Field("", description="name of a model, see `GET /models`; empty: the default")
+    model: str = Field(
+        "",
+        max_length=500,
+        description=(
+            "name of a model, see `GET /models`; empty: the default. `auto` picks one; several apart by commas "
+            f"(up to {MOST_MODELS}) are a job each"
+        ),
+    )
 
     @field_validator("file", mode="before")
     @classmethod
@@ -45,6 +53,7 @@ class Accepted(BaseModel):
     """A file that was taken."""
 
     id: str
+    model: str = Field(description="the one that looks at it")
     url: str = Field(description="the page to look at, and to send to others")
     status_url: str
     state: JobState
@@ -53,7 +62,7 @@ class Accepted(BaseModel):
 
 
 class AcceptedMany(BaseModel):
-    """The answer when several files came in one request, in their order."""
+    """The answer when one request makes several jobs: file by file, for each in the order of the models."""
 
     jobs: list[Accepted]
 
@@ -74,8 +83,9 @@ def refuse_early() -> None:
 @bp.doc(
     summary="Upload images",
     description=(
-        'One file gives an object, several give `{"jobs": [...]}`; all are taken or none. With `Prefer: wait=N` '
-        "(or `?wait=N`) the answer is the finished job, with status 200, if that takes no more than N seconds."
+        'One file gives an object, several give `{"jobs": [...]}`; all are taken or none. So do several models, and '
+        "`/compare?ids=a,b` is a page that shows such jobs side by side. With `Prefer: wait=N` (or `?wait=N`) the "
+        "answer is the finished job, with status 200, if that takes no more than N seconds."
     ),
     responses={
         200: "Finished: known from before, or within the time that was waited.",
@@ -87,33 +97,33 @@ def refuse_early() -> None:
         408: "The body came too slowly.",
         429: "The queue is full, or these are too many uploads; see `Retry-After`.",
         503: "Redis or storage is away; see `Retry-After`.",
+        507: "The storage is full.",
     },
 )
 def upload(form_and_files_data: UploadForm) -> Response:
     """Take files, put a job for each into the queue, answer at once."""
     form, parts = form_and_files_data, services()
-    entry = _installed_model(parts, form.model)
+    options = JobOptions(**{name: getattr(form, name) for name in JobOptions.model_fields})
+    entries = wanted_models(parts, form.model, form.model_fields_set & JobOptions.model_fields.keys())
     files = [cast(IncomingFile, storage.stream) for storage in form.file if _is_file(storage)]
     if form.url:
         files.append(fetch(form.url))
     if not files:
         raise BadInputError("no_file", "There is no file in the form field 'file'.")
-    options = JobOptions(**{name: getattr(form, name) for name in JobOptions.model_fields})
     terms = wanted_terms(request, form, len(files), parts.settings)
-    accepted = _submit(parts, files, entry, options, terms)
-    note_jobs([item.id for item in accepted])
+    accepted = _submit(parts, files, entries, options, terms)
+    ids = [item.id for item in accepted]
+    note_jobs(ids)
     wait = wanted_wait(request, parts.settings.max_wait)
     done = all(item.state is JobState.FINISHED for item in accepted)
     if (wait or done) and not wants_html():
-        cached = {item.id for item in accepted if item.cached}
-        return wait_for_jobs(parts, [item.id for item in accepted], wait, cached)
+        return wait_for_jobs(parts, ids, wait, {item.id for item in accepted if item.cached})
     if wants_html():  # the form of the page, where scripts are off
-        return redirect(accepted[0].url if len(accepted) == 1 else url_for("views.index"), 303)  # type: ignore[return-value]
-    many = AcceptedMany(jobs=accepted)
-    body = accepted[0] if len(files) == 1 else many
+        return redirect(_page_of(accepted, len(files)), 303)  # type: ignore[return-value]
+    body = accepted[0] if len(accepted) == 1 else AcceptedMany(jobs=accepted)
     response = jsonify(body.model_dump(mode="json"))
     response.status_code = 202
-    if len(files) == 1:
+    if len(accepted) == 1:
         response.headers["Location"] = accepted[0].status_url
     return response
 
@@ -122,41 +132,38 @@ def _is_file(storage: FileStorage) -> bool:
     return isinstance(storage.stream, IncomingFile)
 
 
-def _installed_model(parts: Services, name: str) -> ModelEntry:
-    """The model that is asked for, if a worker can run it."""
-    catalog = parts.catalog
-    entry = catalog[name or catalog.default]
-    workers = [worker for worker in parts.fleet.workers() if worker.ready]
-    installed = {model for worker in workers for model in worker.installed}
-    if workers and entry.name not in installed:
-        choices = ", ".join(sorted(installed)) or "none yet"
-        raise BadInputError(
-            "model_not_installed",
-            f"The files of the model {entry.name!r} are not installed; `make weights MODEL={entry.name}` fetches "
-            f"them. Installed: {choices}.",
-        )
-    return entry
+def _page_of(accepted: list[Accepted], files: int) -> str:
+    if len(accepted) == 1:
+        return accepted[0].url
+    if files == 1:
+        return url_for("views.compare", ids=",".join(item.id for item in accepted))
+    return url_for("views.index")
 
 
 def _submit(
-    parts: Services, files: list[IncomingFile], entry: ModelEntry, options: JobOptions, terms: Terms
+    parts: Services, files: list[IncomingFile], entries: list[ModelEntry], options: JobOptions, terms: Terms
 ) -> list[Accepted]:
+    """A job for each file and model, or the one that was known; file by file."""
     requests: list[JobRequest] = []
+    inputs: list[IncomingFile] = []
     accepted: list[Accepted] = []
     for file in files:
-        complete = file.complete
-        key = cache_key(complete.sha256, entry.fingerprint(parts.settings.weights_dir), entry.task, options, owner())
-        known = _known(parts, key)
-        if known is not None:
-            accepted.append(_accepted(known, JobState.FINISHED, cached=True))
-            continue
-        requests.append(_request(file, complete, entry, options, key).model_copy(update=terms._asdict()))
-        accepted.append(_accepted(file.job_id, JobState.QUEUED))
+        free = True  # the file as it came is the input of the first job, and each other has a copy
+        for entry in entries:
+            complete = file.complete
+            fingerprint = entry.fingerprint(parts.settings.weights_dir)
+            key = cache_key(complete.sha256, fingerprint, entry.task, options, owner())
+            known = _known(parts, key)
+            if known is not None:
+                accepted.append(_accepted(known, entry, JobState.FINISHED, cached=True))
+                continue
+            taken, free = (file if free else file.copy()), False
+            inputs.append(taken)
+            requests.append(_request(taken, entry, options, key).model_copy(update=terms._asdict()))
+            accepted.append(_accepted(taken.job_id, entry, JobState.QUEUED))
     positions = iter(parts.queue.submit(requests, client()) if requests else [])
-    claimed = {request.id for request in requests}
-    for file in files:
-        if file.job_id in claimed:
-            file.claim()
+    for taken in inputs:
+        taken.claim()
     if terms.webhook is not None:
         for item in accepted:
             if item.cached:  # the others' came with their jobs
@@ -174,10 +181,10 @@ def _known(parts: Services, key: str) -> str | None:
     return job_id if parts.storage.stat(result_key(job_id, "result.json")) is not None else None
 
 
-def _request(file: IncomingFile, complete: InputFile, entry: ModelEntry, options: JobOptions, key: str) -> JobRequest:
+def _request(file: IncomingFile, entry: ModelEntry, options: JobOptions, key: str) -> JobRequest:
     return JobRequest(
         id=file.job_id,
-        input=complete,
+        input=file.complete,
         model=entry.name,
         options=options,
         cache_key=key,
@@ -187,9 +194,10 @@ def _request(file: IncomingFile, complete: InputFile, entry: ModelEntry, options
     )
 
 
-def _accepted(job_id: str, state: JobState, **more: Any) -> Accepted:  # noqa: ANN401
+def _accepted(job_id: str, entry: ModelEntry, state: JobState, **more: Any) -> Accepted:  # noqa: ANN401
     return Accepted(
         id=job_id,
+        model=entry.name,
         url=url_for("views.view", job_id=job_id),
         status_url=url_for("jobs.get_job", job_id=job_id),
         state=state,

@@ -1,19 +1,33 @@
 """The pages: `/` to drop files on, `/view/<id>` to look at a result and to send to others."""
 
+from typing import Final
+
 from apiflask import APIBlueprint
 from flask import Response, jsonify, make_response, render_template, request
+from pydantic import BaseModel, Field
 
-from shared.errors import CODES
-from shared.jobs import JobState, result_key
+from shared.errors import CODES, BadInputError, PublicError
+from shared.jobs import JobState, JobView, result_key
 from shared.media import IMAGE_ENDINGS
+from web.comparing import compared
 from web.describing import answers
 from web.errors import wants_html
 from web.ids import checked_id
 from web.presenting import find_job
 from web.results import serve
 from web.services import services
+from web.terms import LONGEST
 
 bp = APIBlueprint("views", __name__, tag="Results")
+
+#: jobs that are shown side by side: the page follows each over a connection, and browsers open six to a host
+MOST_COMPARED: Final = 4
+
+
+class CompareQuery(BaseModel):
+    """Which jobs."""
+
+    ids: str = Field(description="ids of jobs, apart by commas")
 
 
 @bp.get("/")
@@ -26,6 +40,8 @@ def index() -> str:
         max_upload_mb=settings.max_upload_mb,
         max_files=settings.max_files,
         accept=",".join(IMAGE_ENDINGS),
+        webhooks=settings.allow_webhooks,
+        longest_wait=LONGEST,
     )
 
 
@@ -34,6 +50,38 @@ def index() -> str:
 def docs() -> str:
     """The API, to read and to try."""
     return render_template("docs.html")
+
+
+@bp.get("/compare")
+@bp.doc(
+    summary="Look at several results side by side",
+    description=(
+        f"A page for browsers. `ids` has up to {MOST_COMPARED} ids of jobs, apart by commas: for instance of one photo "
+        "that several models looked at. Those that are gone are left out."
+    ),
+    responses=answers(
+        ("text/html",), {200: "The page.", 404: "There is none of these jobs.", 422: "No id, or too many."}
+    ),
+)
+@bp.input(CompareQuery, location="query")
+def compare(query_data: CompareQuery) -> Response:
+    """The page that shows jobs side by side."""
+    ids = list(dict.fromkeys(filter(None, query_data.ids.split(","))))
+    if not 1 <= len(ids) <= MOST_COMPARED:
+        raise BadInputError("invalid_option", f"ids: from 1 to {MOST_COMPARED} ids apart by commas are wanted.")
+    jobs = [job for job_id in ids if (job := _found(job_id)) is not None]
+    if not jobs:
+        raise PublicError("not_found", "There are no such jobs, or they have expired.")
+    return make_response(render_template("compare.html", jobs=jobs, table=compared(jobs)))
+
+
+def _found(job_id: str) -> JobView | None:
+    try:
+        return find_job(services(), checked_id(job_id))
+    except PublicError as error:
+        if error.code != "not_found":
+            raise
+        return None  # one of several may have been deleted
 
 
 @bp.get("/view/<job_id>")

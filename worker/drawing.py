@@ -1,9 +1,9 @@
-"""Boxes and labels on a picture, and the JPEGs that are kept of it.
+"""Boxes or masks with their labels on a picture, and the JPEGs that are kept of it.
 
 What is drawn scales with the picture, so that it looks the same on a phone's 12 megapixels and on a thumbnail.
-Each line has a thin edge in black or white, therefore it shows on any background. The surest detections get
-the best places for their labels and lie on top; a label that would cover others is left out: its box's colour
-still tells the class.
+Each line has a thin edge in black or white, therefore it shows on any background, and two objects of one class and
+colour stay apart where they touch. The surest detections get the best places for their labels and lie on top; a label
+that would cover others is left out: its colour still tells the class.
 """
 
 import math
@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from shared.colours import Colour, colour_of, text_colour_on
 from shared.results import Detection
+from worker.masks import InstanceMask
 
 Pixels = NDArray[np.uint8]
 #: left, top, right, bottom; the pixels at right and bottom are outside
@@ -36,6 +37,8 @@ _LARGEST_CHIP: Final = 1 / 6
 _SHORT_NAME: Final = 20
 #: share of a label that may lie on others
 _MOST_OVERLAP: Final = 0.1
+#: how much of a mask's fill is its colour; the rest is the picture
+_FILL: Final = 0.4
 
 _FONT_FILE: Final = Path(__file__).parent / "fonts" / "Inter-SemiBold.otf"
 
@@ -44,21 +47,34 @@ JPEG_QUALITY: Final = 90
 _FULL_COLOUR_PIXELS: Final = 512 * 512
 
 
-def draw_detections(pixels: Pixels, detections: Sequence[Detection]) -> Pixels:
-    """A copy of the picture with a box and a label for each detection, the surest on top.
+def draw_detections(
+    pixels: Pixels, detections: Sequence[Detection], masks: Sequence[InstanceMask] | None = None
+) -> Pixels:
+    """A copy of the picture with each detection drawn and labelled, the surest on top.
+
+    An object with a mask is outlined and filled translucently; one without, or with an empty one, gets its box.
 
     Args:
         pixels: (height, width, 3), RGB; stays as it is.
         detections: in the picture's own pixels; in any order.
+        masks: of each detection, where they are at hand; else those of the detections are decoded, which takes longer.
+
+    Raises:
+        ValueError: there are not as many masks as detections.
     """
     drawn = pixels.copy()
     height, width = drawn.shape[:2]
     style = _Style.of(width, height)
-    surest_first = sorted(detections, key=lambda detection: -detection.score)
-    boxes = [style.fit(detection.box, width, height) for detection in surest_first]
-    chips = _place_chips(surest_first, boxes, style, width, height)
-    for detection, box in reversed(list(zip(surest_first, boxes, strict=True))):
-        _draw_box(drawn, box, colour_of(detection.label), style)
+    outlined = [_mask_of(detection) for detection in detections] if masks is None else masks
+    surest_first = sorted(zip(detections, outlined, strict=True), key=lambda pair: -pair[0].score)
+    boxes = [style.fit(detection.box, width, height) for detection, _ in surest_first]
+    chips = _place_chips([detection for detection, _ in surest_first], boxes, style, width, height)
+    for (detection, mask), box in reversed(list(zip(surest_first, boxes, strict=True))):
+        colour = colour_of(detection.label)
+        if mask is not None and mask.pixels.any():
+            _draw_mask(drawn, mask, colour, style)
+        else:
+            _draw_box(drawn, box, colour, style)
     for chip in reversed(chips):
         _draw_chip(drawn, chip)
     return drawn
@@ -145,6 +161,33 @@ def _draw_frame(pixels: Pixels, outer: Rectangle, line: int, colour: Colour) -> 
         (max(right - line, left), top, right, bottom),
     ):
         pixels[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = colour
+
+
+# -- masks
+
+
+def _mask_of(detection: Detection) -> InstanceMask | None:
+    return None if detection.mask is None else InstanceMask.from_rle(detection.mask)
+
+
+def _draw_mask(pixels: Pixels, mask: InstanceMask, colour: Colour, style: _Style) -> None:
+    inside = mask.pixels.astype(np.uint8)
+    rows, columns = inside.shape
+    part = pixels[mask.top : mask.top + rows, mask.left : mask.left + columns]
+    cv2.copyTo(cv2.LUT(part, _tint(colour)), inside, part)
+    # CCOMP: the holes have outlines, too
+    lines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(mask.left, mask.top))
+    for thickness, line_colour in ((style.line + 2 * style.edge, text_colour_on(colour)), (style.line, colour)):
+        cv2.drawContours(pixels, lines, -1, line_colour, thickness)
+
+
+@lru_cache(maxsize=64)
+def _tint(colour: Colour) -> Pixels:
+    """What each value of each channel becomes under the colour: uint8 (1, 256, 3), for `cv2.LUT`."""
+    values = np.arange(256)[None, :, None]
+    table = np.rint((1 - _FILL) * values + _FILL * np.array(colour)).astype(np.uint8)
+    table.setflags(write=False)
+    return table
 
 
 # -- labels

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,10 +20,14 @@ QUIET = [
 ]
 
 
+FINISH_MS = 60_000
+
+
 class Live(Protocol):
     """A running stack."""
 
     url: str
+    data_dir: Path
 
 
 class Watch:
@@ -105,6 +109,32 @@ def open_context(chromium: Browser, live: Live, watch: Watch) -> Iterator[OpenCo
 def page(open_context: OpenContext) -> Page:
     """A page of a desktop browser."""
     return open_context().new_page()
+
+
+Upload = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def upload(open_context: OpenContext) -> Upload:
+    """Uploads a photo as `curl` would and gives the answer, or with `finished` the whole job."""
+    request = open_context().request
+
+    def send(photo: Path, *, finished: bool = True, name: str = "", **options: str) -> dict[str, Any]:
+        file = {"name": name or photo.name, "mimeType": "image/jpeg", "buffer": photo.read_bytes()}
+        answer = request.post("/upload", multipart={"file": file, **options})  # type: ignore[dict-item]
+        assert answer.ok, answer.text()
+        taken: dict[str, Any] = answer.json()
+        if not finished:
+            return taken
+        for _ in range(FINISH_MS // 250):
+            job: dict[str, Any] = request.get(taken["status_url"]).json()
+            if job["state"] not in ("queued", "running"):
+                assert job["state"] == "finished", job["error"]
+                return job
+            request.get(f"{taken['status_url']}?wait=0.25")
+        raise AssertionError("not finished in time")
+
+    return send
 
 
 @pytest.fixture

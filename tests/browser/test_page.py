@@ -10,12 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.conftest import OpenContext, Watch
+from tests.browser.conftest import FINISH_MS, OpenContext, Watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 Screenshot = Callable[[Page, str], None]
-FINISH_MS = 60_000
 PHONE = {"width": 375, "height": 812}
 
 
@@ -62,7 +61,7 @@ def test_a_chosen_photo_becomes_a_row_that_says_what_is_in_it(page: Page, photos
     expect(dog.locator(".labels")).to_contain_text("%")
     expect(dog.locator(".row-text")).to_contain_text("in this picture")
     expect(dog.locator("img")).to_have_attribute("src", re.compile(r"/results/.+/thumbnail\.jpg"))
-    page.wait_for_function("document.querySelector('.row img').naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('.row img').naturalWidth > 0")
     for name in ("View", "Drawn picture of", "JSON of"):
         link = dog.get_by_role("link", name=re.compile(f"^{name}"))
         answer = page.request.get(link.get_attribute("href") or "")
@@ -364,7 +363,7 @@ def test_on_a_phone(open_context: OpenContext, photos: Path, screenshot: Screens
     page = open_context(viewport=PHONE, color_scheme=scheme, has_touch=True, is_mobile=True).new_page()
     page.goto("/")
     expect(page.locator("#model option").first).not_to_have_text("Loading…")
-    page.locator(".advanced summary").click()
+    page.locator("#advanced summary").click()
     assert_no_sideways_scroll(page)
     choose(page, [photos / "dog.jpg", photos / "street.jpg", photos / "eagle.jpg"])
     for name in ("dog.jpg", "street.jpg", "eagle.jpg"):
@@ -396,7 +395,8 @@ def assert_accessible(page: Page) -> None:
         """() => [...document.querySelectorAll("input, select, textarea, button, a[href]")].filter((element) => {
             if (element.hidden || element.closest("[aria-hidden=true], template")) return false;
             const labels = [...(element.labels ?? [])].map((label) => label.textContent).join("");
-            return !(element.getAttribute("aria-label") || labels.trim() || element.textContent.trim());
+            const images = [...element.querySelectorAll("img")].map((image) => image.alt).join("");
+            return !(element.getAttribute("aria-label") || (labels + element.textContent + images).trim());
         }).map((element) => element.outerHTML)"""
     )
     assert nameless == []

@@ -9,36 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Live, OpenContext, Watch
-from tests.browser.test_page import FINISH_MS, PHONE, assert_accessible, assert_no_sideways_scroll, variant
+from tests.browser.conftest import FINISH_MS, Live, OpenContext, Upload, Watch
+from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll, variant
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 Screenshot = Callable[[Page, str], None]
-Upload = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def upload(open_context: OpenContext) -> Upload:
-    """Uploads a photo as `curl` would and gives the answer, or with `finished` the whole job."""
-    request = open_context().request
-
-    def send(photo: Path, *, finished: bool = True, name: str = "", **options: str) -> dict[str, Any]:
-        file = {"name": name or photo.name, "mimeType": "image/jpeg", "buffer": photo.read_bytes()}
-        answer = request.post("/upload", multipart={"file": file, **options})  # type: ignore[dict-item]
-        assert answer.ok, answer.text()
-        taken: dict[str, Any] = answer.json()
-        if not finished:
-            return taken
-        for _ in range(FINISH_MS // 250):
-            job: dict[str, Any] = request.get(taken["status_url"]).json()
-            if job["state"] not in ("queued", "running"):
-                assert job["state"] == "finished", job["error"]
-                return job
-            request.get(f"{taken['status_url']}?wait=0.25")
-        raise AssertionError("not finished in time")
-
-    return send
 
 
 @pytest.fixture
@@ -52,7 +28,7 @@ def test_every_object_is_a_box_and_a_line(page: Page, dog: dict[str, Any], scree
     expect(page.locator("h1")).to_have_text(dog["result"]["text"])
     expect(page.locator(".overlay g")).to_have_count(len(found))
     expect(page.locator(".objects tbody tr")).to_have_count(len(found))
-    page.wait_for_function("document.querySelector('#image').naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('#image').naturalWidth > 0")
     expect(page.locator("#image")).to_have_attribute("src", dog["links"]["original"])
     for index, detection in enumerate(found):
         box = page.locator(f'.overlay g[data-index="{index}"]')
@@ -100,7 +76,7 @@ def test_labels_are_switched_off_and_on(page: Page, dog: dict[str, Any]) -> None
     page.goto(dog["links"]["view"])
     others = sum(found["label"] != "dog" for found in dog["result"]["detections"])
     everything = len(dog["result"]["detections"])
-    switch = page.get_by_role("checkbox", name=re.compile("dog"))
+    switch = page.get_by_role("checkbox", name=re.compile(r"\d dog"))
     page.locator("#label-switches label", has_text="dog").click()
     expect(switch).not_to_be_checked()
     expect(page.locator('.overlay g[data-label="dog"]:not(.off)')).to_have_count(0)

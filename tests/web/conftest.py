@@ -144,7 +144,8 @@ class PlayedWorker:
             pipe.execute()
         self.services.queue.events.publish(job_id)
 
-    def finish(self, job_id: str) -> ImageResult:
+    def finish(self, job_id: str, files: dict[str, bytes] | None = None, **update: Any) -> ImageResult:
+        """End a job well: with two objects, or with other fields of the result and more files of it."""
         request = self.request(job_id)
         now = datetime.now(UTC)
         detections = [
@@ -180,10 +181,15 @@ class PlayedWorker:
             object_string=object_string(counts),
             text=sentence(counts),
             notes=[],
-            artifacts=[Artifact(name="annotated.jpg", content_type="image/jpeg", bytes=3)],
+            artifacts=[
+                Artifact(name="annotated.jpg", content_type="image/jpeg", bytes=3),
+                *(Artifact(name=name, content_type="", bytes=len(data)) for name, data in (files or {}).items()),
+            ],
             timings_ms={"total": 5.0, "inference": 3.0},
-        )
+        ).model_copy(update=update)
         storage = self.services.storage
+        for name, data in (files or {}).items():
+            storage.put(result_key(job_id, name), data)
         storage.put(result_key(job_id, "annotated.jpg"), b"jpg", "image/jpeg")
         storage.put(result_key(job_id, "thumbnail.jpg"), b"tmb", "image/jpeg")
         storage.put(result_key(job_id, "result.json"), result.to_json(), "application/json")

@@ -47,21 +47,56 @@ def test_models(client: FlaskClient, services: Services) -> None:
     assert "image/jpeg" in body["limits"]["types"]
 
 
+def figures(client: FlaskClient) -> dict[str, float]:
+    """The samples of /metrics by name and labels."""
+    text = client.get("/metrics").get_data(as_text=True)
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
+
+
 def test_metrics(client: FlaskClient, services: Services, upload: Upload, played: PlayedWorker) -> None:
     announce(services, "small")
     done = upload((picture(8, 8), "x.jpg")).get_json()["id"]
     played.start(done)
     played.finish(done)
     upload((picture(9, 9), "x.jpg"))
-    text = client.get("/metrics").get_data(as_text=True)
-    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert lines['dropsight_jobs{state="queued"}'] == "1.0"
-    assert lines["dropsight_queue_length"] == "1.0"
-    assert float(lines["dropsight_oldest_waiting_seconds"]) > 0
-    assert lines["dropsight_workers_ready"] == "1.0"
-    assert lines['dropsight_phase_seconds_count{phase="inference"}'] == "1.0"
-    assert lines['dropsight_phase_seconds_sum{phase="inference"}'] == "0.003"
-    assert lines['dropsight_objects{label="dog"}'] == "1.0"
+    found = figures(client)
+    assert found['dropsight_jobs{state="queued"}'] == 1
+    assert found["dropsight_queue_length"] == 1
+    assert found["dropsight_oldest_waiting_seconds"] > 0
+    assert found["dropsight_workers_ready"] == 1
+    assert found['dropsight_phase_seconds_count{phase="inference"}'] == 1
+    assert found['dropsight_phase_seconds_sum{phase="inference"}'] == 0.003
+    assert found['dropsight_objects{label="dog"}'] == 1
+
+
+def test_metrics_of_both_lanes(client: FlaskClient, upload: Upload) -> None:
+    upload((picture(8, 8), "x.jpg"))
+    for size in (9, 10):
+        upload((picture(size, size), "x.jpg"), priority="bulk")
+    found = figures(client)
+    assert found['dropsight_lane_waiting_jobs{lane="interactive"}'] == 1
+    assert found['dropsight_lane_waiting_jobs{lane="bulk"}'] == 2
+    assert found["dropsight_queue_length"] == 3
+    ages = [found[f'dropsight_lane_oldest_waiting_seconds{{lane="{lane}"}}'] for lane in ("interactive", "bulk")]
+    assert 0 < ages[1] < ages[0] <= found["dropsight_oldest_waiting_seconds"] + 1
+
+
+def test_metrics_of_webhooks(client: FlaskClient, services: Services, upload: Upload, played: PlayedWorker) -> None:
+    def deliveries() -> tuple[float, float]:
+        found = figures(client)
+        first, second = (found[f'dropsight_webhook_deliveries{{state="{state}"}}'] for state in ("pending", "due"))
+        return first, second
+
+    assert deliveries() == (0, 0)
+    one, other = (upload((picture(size, size), "x.jpg")).get_json()["id"] for size in (8, 9))
+    for job_id in (one, other, other):
+        services.queue.hooks.add(job_id, "https://receiver.example/")
+    assert deliveries() == (3, 0)
+    played.start(other)
+    played.finish(other)
+    services.queue.hooks.promote()
+    assert deliveries() == (1, 2)
 
 
 def test_the_openapi_document(client: FlaskClient) -> None:

@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 
 from shared.jobs import JobState, Priority
 from shared.settings import DAY, Settings
 from tests.web.conftest import Upload, picture
-from web.services import Services
+from web.app import create_app
+from web.services import EXTENSION, Services
 
 
 @pytest.fixture
@@ -72,3 +74,15 @@ def test_who_waits_in_vain_is_told_at_the_deadline(upload: Upload, client: Flask
     assert (answer["state"], answer["error"]["code"], answer["position"]) == (JobState.FAILED, "expired", None)
     assert services.queue.waiting() == 0
     assert services.queue.count_by_state()[JobState.FAILED] == 1
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_page_has_a_field_for_webhooks_where_they_are_sent(settings: Settings, allowed: bool) -> None:
+    secret = SecretStr("whsec_" + "c2VjcmV0" * 6)
+    app = create_app(settings.model_copy(update={"allow_webhooks": allowed, "webhook_secret": secret}))
+    with app.test_client() as client:
+        page = client.get("/", headers={"Accept": "text/html"}).get_data(as_text=True)
+        assert ('id="webhook"' in page) is allowed
+        assert 'id="cancel_after"' in page
+        assert client.get("/models").get_json()["limits"]["webhooks"] is allowed
+    app.extensions[EXTENSION].close()

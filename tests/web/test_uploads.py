@@ -32,6 +32,7 @@ def test_an_upload_is_answered_at_once(upload: Upload, services: Services, photo
     job_id = body["id"]
     assert body == {
         "id": job_id,
+        "model": "small",
         "url": f"/view/{job_id}",
         "status_url": f"/jobs/{job_id}",
         "state": "queued",

@@ -6,9 +6,17 @@
  * @property {number} class_id
  * @property {number} score
  * @property {[number, number, number, number]} box left, top, right, bottom in pixels of the oriented original
+ * @property {import("./masks.js").Rle | null} [mask]
+ * @property {number | null} [mask_percent] of the picture
+ *
+ * @typedef {{label: string, class_id: number, score: number}} Classification
  *
  * @typedef {object} Result
+ * @property {"detection" | "segmentation" | "classification"} [task]
  * @property {Detection[]} detections
+ * @property {Classification[]} [classes] of a classifier, best first
+ * @property {Classification | null} [explained] what the heat map shows
+ * @property {number | null} [mask_percent] of the picture, all masks together
  * @property {Record<string, number>} counts
  * @property {string} text
  * @property {string[]} notes
@@ -64,6 +72,11 @@ export function url(path) {
 /** The address that one would send to a friend. @param {string} id */
 export function shareUrl(id) {
   return new URL(url(`/view/${encodeURIComponent(id)}`), location.href).href;
+}
+
+/** The page of several jobs side by side. @param {string[]} ids */
+export function compareUrl(ids) {
+  return url(`/compare?ids=${ids.map(encodeURIComponent).join(",")}`);
 }
 
 /** The same result file, but as a download. @param {string} link */

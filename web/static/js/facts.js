@@ -1,6 +1,6 @@
 // What there is to know about a result beside the objects: file, model, times.
 import { el } from "./dom.js";
-import { dateTime, duration, fileSize, relative } from "./format.js";
+import { dateTime, duration, fileSize, relative, share } from "./format.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
@@ -35,15 +35,16 @@ function times(timings) {
  * @param {Job} job a finished one
  */
 export function showFacts(place, job) {
-  const { source, model, options, timings_ms: timings, notes } = /** @type {import("./api.js").Result} */ (job.result);
+  const { source, model, options, timings_ms: timings, notes, mask_percent: covered } = /** @type {import("./api.js").Result} */ (job.result);
   const finished = job.finished_at ?? job.created_at;
-  const chosen = Object.entries(options ?? {}).filter(([name]) => name !== "model");
+  const chosen = Object.entries(options ?? {}).filter(([name, value]) => name !== "model" && value !== "");
   place.replaceChildren(
     ...notes.map((note) => wide(fact("Note", note))),
     wide(fact("Picture", `${source.width} × ${source.height} pixels, ${source.format}, ${fileSize(source.bytes)}`)),
+    ...(covered == null ? [] : [fact("Covered by objects", `${share(covered)} of the picture`)]),
     fact("Model", model.name),
     fact("Run by", `${model.engine}, ${model.precision}, at ${model.input_size[1]} × ${model.input_size[0]}`),
-    ...(chosen.length ? [fact("Options", chosen.map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`).join(", "))] : []),
+    ...(chosen.length ? [fact("Options", chosen.map(([name, value]) => `${name.replaceAll("_", " ")} ${value === true ? "yes" : value === false ? "no" : value}`).join(", "))] : []),
     wide(fact("Time taken", ...times(timings))),
     ...(timings.queue === undefined ? [] : [fact("Time in the queue", duration(timings.queue))]),
     ...(finished ? [fact("Finished", el("time", { datetime: finished, title: dateTime(finished), text: relative(finished) }))] : []),

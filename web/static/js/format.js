@@ -5,6 +5,11 @@ export function percent(score) {
   return `${Math.round(score * 100)} %`;
 }
 
+/** A share of the picture. @param {number} value percent, from 0 to 100 */
+export function share(value) {
+  return value > 0 && value < 0.1 ? "under 0.1 %" : `${value.toFixed(value < 10 ? 1 : 0)} %`;
+}
+
 /** @param {number} bytes */
 export function fileSize(bytes) {
   if (bytes < 1000) return `${bytes} B`;

@@ -1,5 +1,5 @@
 // The start page: files in, rows out. Each part is a module of its own; this is what ties them together.
-import { deleteJob, DONE } from "./api.js";
+import { compareUrl, deleteJob, DONE } from "./api.js";
 import { byId } from "./dom.js";
 import { plural } from "./format.js";
 import { JobEvents } from "./job-events.js";
@@ -8,7 +8,7 @@ import { currentOptions, startOptions } from "./options.js";
 import { showRecent } from "./recent.js";
 import { Summary } from "./summary.js";
 import { toast } from "./toast.js";
-import { Uploads } from "./uploads.js";
+import { twinOf, Uploads } from "./uploads.js";
 
 /**
  * @typedef {import("./api.js").Job} Job
@@ -53,6 +53,40 @@ function follow(job, row) {
       summary.touch();
     });
   }
+}
+
+/** What an upload has become. @param {Job} job @param {JobRow} row */
+function begin(job, row) {
+  if (job.state !== "finished" && job.state) {
+    follow(job, row);
+    return;
+  }
+  events.watch(job.id, (update) => {
+    row.setJob(update);
+    summary.touch();
+  });
+}
+
+/**
+ * A row for each job of one upload: that of the file, and one more below it for each further model.
+ *
+ * @param {JobRow} row
+ * @param {Job[]} jobs
+ */
+function rowsFor(row, jobs) {
+  if (jobs.length === 1) return [row];
+  const all = [row];
+  const compare = compareUrl(jobs.map(({ id }) => id));
+  for (const [index, { model = "" }] of jobs.entries()) {
+    const own = index === 0 ? row : new JobRow(twinOf(row.file), { remove, retry });
+    own.setModel(model, compare);
+    own.file.options = { ...row.file.options, model }; // sent again, this model alone
+    if (index === 0) continue;
+    all[index - 1].element.after(own.element);
+    rows.set(own.file, own);
+    all.push(own);
+  }
+  return all;
 }
 
 /** @param {JobRow} row */
@@ -118,15 +152,10 @@ const uploads = new Uploads(
       rows.get(file)?.setUploading();
       summary.touch();
     },
-    sent(file, answer) {
+    sent(file, jobs) {
       const row = rows.get(file);
-      if (!row) deleteJob(answer.id).catch(() => {}); // taken back while it was on its way
-      else if (answer.state === "finished" || !answer.state) {
-        events.watch(answer.id, (job) => {
-          row.setJob(job);
-          summary.touch();
-        });
-      } else follow(answer, row);
+      if (!row) for (const { id } of jobs) deleteJob(id).catch(() => {}); // taken back while it was on its way
+      else for (const [index, own] of rowsFor(row, jobs).entries()) begin(jobs[index], own);
     },
     waiting(file, seconds, busy) {
       rows.get(file)?.setBusy(seconds, busy);

@@ -34,6 +34,9 @@ export class JobRow {
   /** How much of its way the file has gone, in [0, 1]. */
   fraction = 0;
   bytesSent = 0;
+  /** The model, where several look at the same file. */
+  model = "";
+  #compare = "";
   #preview = "";
   #handlers;
 
@@ -53,6 +56,7 @@ export class JobRow {
       thumb: /** @type {HTMLElement} */ (find(".thumb")),
       image: /** @type {HTMLImageElement} */ (find("img")),
       name: /** @type {HTMLElement} */ (find(".row-name")),
+      model: /** @type {HTMLElement} */ (find(".row-model")),
       chip: /** @type {HTMLElement} */ (find(".chip")),
       progress: /** @type {HTMLProgressElement} */ (find(".row-progress")),
       text: /** @type {HTMLElement} */ (find(".row-text")),
@@ -68,6 +72,13 @@ export class JobRow {
 
   get done() {
     return this.state === "finished" || this.state === "failed" || this.state === "canceled";
+  }
+
+  /** One of several models for this file. @param {string} model @param {string} compare address of all answers */
+  setModel(model, compare) {
+    this.model = this.parts.model.textContent = model;
+    this.parts.model.hidden = false;
+    this.#compare = compare;
   }
 
   setWaiting() {
@@ -169,6 +180,7 @@ export class JobRow {
     }
     this.#actions([
       iconLink("eye", `View ${this.name}`, shareUrl(job.id)),
+      this.#compare && iconLink("columns", `Compare the answers to ${this.name}`, this.#compare),
       links.image && iconLink("image", `Drawn picture of ${this.name}`, links.image, { target: "_blank" }),
       links.json && iconLink("braces", `JSON of ${this.name}`, links.json, { target: "_blank" }),
       this.#shareButton(),

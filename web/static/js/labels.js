@@ -1,4 +1,5 @@
 // The labels of a result as a list: colour, count, name, scores.
+import { probability } from "./classes.js";
 import { el, swatch } from "./dom.js";
 import { percent } from "./format.js";
 
@@ -12,6 +13,9 @@ import { percent } from "./format.js";
  */
 export function labelItems(job) {
   if (!job.result) return [];
+  if (job.result.task === "classification") {
+    return (job.result.classes ?? []).map(({ label, score }) => el("li", {}, swatch(job.colours?.[label]), label, el("span", { class: "scores", text: probability(score) })));
+  }
   /** @type {Map<string, number[]>} */
   const scores = new Map(Object.keys(job.result.counts).map((label) => [label, []]));
   for (const { label, score } of job.result.detections) scores.get(label)?.push(score);

@@ -4,27 +4,64 @@ import { byId, el, icon } from "./dom.js";
 import { percent } from "./format.js";
 
 const READY_MS = 15_000;
+const TASKS = [
+  ["detection", "Objects in boxes"],
+  ["segmentation", "Objects with outlines"],
+  ["classification", "The picture as a whole"],
+];
 
 /** What a number option is until the server has said so. @type {Record<string, {default: number, minimum: number, maximum: number}>} */
-let rules = { score: { default: 0.25, minimum: 0, maximum: 1 }, iou: { default: 0.45, minimum: 0, maximum: 1 }, max_detections: { default: 100, minimum: 1, maximum: 1000 } };
+let rules = {
+  score: { default: 0.25, minimum: 0, maximum: 1 },
+  iou: { default: 0.45, minimum: 0, maximum: 1 },
+  max_detections: { default: 100, minimum: 1, maximum: 1000 },
+  top: { default: 3, minimum: 1, maximum: 100 },
+};
+/** Fields of a job's terms: sent as they are, if they are filled in; a server without webhooks has no such field. */
+const TERMS = ["priority", "cancel_after", "webhook"];
 /** @type {any[]} */
 let models = [];
 let workers = 1;
+let mostModels = 1;
 let shown = "";
 let known = false;
 
 const input = (/** @type {string} */ name) => /** @type {HTMLInputElement} */ (byId(name));
+const others = () => /** @type {HTMLInputElement[]} */ ([...byId("others-list").querySelectorAll("input")]);
 
-/** The options for a file that is sent now: the model and the score always, the others where they were moved. */
+/** The models that are to look, the one of the list first. @returns {any[]} */
+function chosenModels() {
+  const { value: first } = /** @type {HTMLSelectElement} */ (byId("model"));
+  const names = [first, ...others().flatMap((box) => (box.checked && box.value !== first ? [box.value] : []))];
+  return names.flatMap((name) => models.find((model) => model.name === name) ?? []);
+}
+
+/** Names of the options that one of the chosen models has. @returns {Set<string>} */
+function optionsOf() {
+  return new Set(chosenModels().flatMap(({ options }) => options ?? []));
+}
+
+/** The options for a file that is sent now: the models and the score always, the others where they were moved. */
 export function currentOptions() {
   if (!known) return {};
   /** @type {Record<string, string>} */
   const options = {};
-  const { value: model } = /** @type {HTMLSelectElement} */ (byId("model"));
-  if (model) options.model = model;
+  const names = chosenModels().map(({ name }) => name);
+  if (names.length) options.model = names.join(",");
+  const wanted = optionsOf();
   for (const name of Object.keys(rules)) {
     const field = input(name);
-    if (field.validity.valid && field.value !== "" && (name === "score" || Number(field.value) !== rules[name].default)) options[name] = field.value;
+    if (!wanted.has(name) || !field.validity.valid || field.value === "") continue;
+    if (name === "score" || Number(field.value) !== rules[name].default) options[name] = field.value;
+  }
+  if (wanted.has("explain") && input("explain").checked) {
+    options.explain = "true";
+    const label = input("explain_class").value.trim();
+    if (label) options.explain_class = label;
+  }
+  for (const name of TERMS) {
+    const field = /** @type {HTMLInputElement | null} */ (document.getElementById(name));
+    if (field?.value.trim() && field.validity.valid) options[name] = field.value.trim();
   }
   return options;
 }
@@ -35,10 +72,29 @@ function showValues() {
 
 function reset() {
   for (const [name, rule] of Object.entries(rules)) input(name).value = String(rule.default);
+  for (const name of ["explain_class", ...TERMS]) {
+    const field = /** @type {HTMLInputElement | null} */ (document.getElementById(name));
+    if (field) field.value = "";
+  }
+  for (const box of [input("explain"), ...others()]) box.checked = false;
   const standard = models.find((model) => model.default && model.installed) ?? models.find((model) => model.installed);
   if (standard) /** @type {HTMLSelectElement} */ (byId("model")).value = standard.name;
   showValues();
+  showModel();
+}
+
+/** What follows from the choice of models: the note, the other models, the fields. */
+function showModel() {
   showNote();
+  showOthers();
+  const chosen = chosenModels();
+  const wanted = optionsOf();
+  if (!input("explain").checked) wanted.delete("explain_class");
+  for (const field of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-option]"))) {
+    field.hidden = known && !wanted.has(field.dataset.option ?? "");
+  }
+  const labels = new Set(chosen.flatMap(({ task, classes }) => (task === "classification" ? classes : [])));
+  byId("class-names").replaceChildren(...[...labels].map((label) => el("option", { value: label })));
 }
 
 function showNote() {
@@ -54,15 +110,37 @@ function showNote() {
   }
 }
 
+/** The one of the list is not among the others, and no more can be ticked than may look. */
+function showOthers() {
+  const { value: first } = /** @type {HTMLSelectElement} */ (byId("model"));
+  const full = chosenModels().length >= mostModels;
+  let count = 0;
+  for (const box of others()) {
+    const own = box.value === first;
+    /** @type {HTMLElement} */ (box.parentElement).hidden = own;
+    box.disabled = !own && full && !box.checked;
+    if (!own) count++;
+  }
+  byId("others").hidden = !count || mostModels < 2;
+  byId("others-note").textContent = full ? `At most ${mostModels} models at a time.` : "Each looks at every photo; the answers can be seen side by side.";
+}
+
 function fillModels() {
   const select = /** @type {HTMLSelectElement} */ (byId("model"));
-  select.replaceChildren(
-    ...models.map((model) => {
-      const option = /** @type {HTMLOptionElement} */ (el("option", { value: model.name, disabled: !model.installed }));
-      option.textContent = `${model.title || model.name}${model.installed ? "" : " (not installed)"}`;
-      return option;
-    }),
-  );
+  const option = (/** @type {any} */ model) => {
+    const item = /** @type {HTMLOptionElement} */ (el("option", { value: model.name, disabled: !model.installed }));
+    item.textContent = `${model.title || model.name}${model.installed ? "" : " (not installed)"}`;
+    return item;
+  };
+  // By what they find out, where there is more than one kind.
+  const kinds = TASKS.flatMap(([task, title]) => {
+    const same = models.filter((model) => (model.task ?? "detection") === task);
+    return same.length ? [{ title, same }] : [];
+  });
+  select.replaceChildren(...(kinds.length > 1 ? kinds.map(({ title, same }) => el("optgroup", { label: title }, ...same.map(option))) : models.map(option)));
+  const ticked = new Set(others().flatMap((box) => (box.checked ? [box.value] : [])));
+  const boxes = models.filter(({ installed }) => installed).map(({ name, title }) => el("label", { class: "check" }, el("input", { type: "checkbox", value: name, checked: ticked.has(name) }), title || name));
+  byId("others-list").replaceChildren(...boxes);
   if (!models.some(({ installed }) => installed)) {
     const none = /** @type {HTMLOptionElement} */ (el("option", { value: "", text: "None is installed", disabled: true, selected: true }));
     select.prepend(none);
@@ -88,6 +166,7 @@ async function loadModels() {
   }
   // Which models are there, only a live worker knows: without one, none is called missing.
   workers = answer.workers ?? 1;
+  mostModels = answer.limits?.max_models ?? 1;
   models = workers ? answer.models : answer.models.map((/** @type {any} */ model) => ({ ...model, installed: true }));
   const offered = Object.entries(answer.options ?? {}).filter(([name]) => name in rules);
   rules = { ...rules, ...Object.fromEntries(offered) };
@@ -103,15 +182,15 @@ async function loadModels() {
   fillModels();
   if (!known) reset();
   else if (models.some(({ name, installed }) => name === chosen && installed)) /** @type {HTMLSelectElement} */ (byId("model")).value = chosen;
-  showNote();
   known = true;
+  showModel();
   const standard = models.find((model) => model.default) ?? models.find(({ name }) => name === answer.default);
-  const others = models.some(({ installed }) => installed);
+  const another = models.some(({ installed }) => installed);
   banner(
     "model",
     standard && !standard.installed
       ? [
-          el("p", {}, el("strong", { text: `The model “${standard.title || standard.name}” is not installed.` }), others ? " Another one is used meanwhile." : " Photos cannot be looked at until it is."),
+          el("p", {}, el("strong", { text: `The model “${standard.title || standard.name}” is not installed.` }), another ? " Another one is used meanwhile." : " Photos cannot be looked at until it is."),
           el("p", {}, "On the server: ", el("code", { text: standard.install ?? `make weights MODEL=${standard.name}` }), ", and restart the worker."),
         ]
       : null,
@@ -163,7 +242,7 @@ async function checkReady() {
 export async function startOptions() {
   byId("options").addEventListener("submit", (event) => event.preventDefault());
   byId("options").addEventListener("input", showValues);
-  byId("model").addEventListener("change", showNote);
+  byId("options").addEventListener("change", showModel);
   byId("options-reset").addEventListener("click", reset);
   showValues();
   const keepUp = async () => {

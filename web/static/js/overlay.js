@@ -1,10 +1,13 @@
-// Boxes over the picture: an SVG in the pixels of the oriented original, and name tags as HTML above it.
+// Boxes and masks over the picture: an SVG in the pixels of the oriented original, and name tags as HTML above it.
 import { el, svg } from "./dom.js";
-import { percent } from "./format.js";
+import { percent, share } from "./format.js";
+import { outlineOf } from "./masks.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
 const CROWDED = 14; // with more boxes than this, names show on the active one only
+const [FINE, COARSE] = [400, 240]; // cells a side that an outline is traced on, with few objects and with many
+const SLICE_MS = 12; // masks are traced for so long at a time, then the page may do something else
 
 /** Black or white, whichever reads better on the colour. @param {string} colour "#rrggbb" */
 export function textOn(colour) {
@@ -30,7 +33,7 @@ export class Overlay {
    * @param {HTMLElement} picture the box that holds the image; the layers are put into it
    * @param {Job} job a finished one
    * @param {object} options
-   * @param {boolean} options.burned the boxes are in the image already: draw the active one only
+   * @param {boolean} options.burned what is found is in the image already: draw the active one only
    * @param {(index: number | null) => void} options.onActive a box is pointed at or has the focus
    */
   constructor(picture, job, { burned, onActive }) {
@@ -50,6 +53,7 @@ export class Overlay {
       this.#addTag(index, result.detections[index], colour);
     }
     this.#rove(0);
+    this.#addMasks(result.detections, order);
 
     const indexOf = (/** @type {Event} */ event) => {
       const group = event.target instanceof Element ? event.target.closest("g") : null;
@@ -83,21 +87,41 @@ export class Overlay {
     if (active !== null) this.#place(active);
   }
 
-  /** @param {boolean} drawn */
-  draw(drawn) {
-    this.#svg.classList.toggle("plain", !drawn);
-    this.#layer.classList.toggle("plain", !drawn);
+  /** What is drawn at all. @param {{boxes: boolean, masks: boolean}} what */
+  draw({ boxes, masks }) {
+    this.#svg.classList.toggle("no-boxes", !boxes);
+    this.#svg.classList.toggle("no-masks", !masks);
+    for (const layer of [this.#svg, this.#layer]) layer.classList.toggle("plain", !boxes && !masks);
   }
 
   /** @param {number} index @param {import("./api.js").Detection} found @param {string} colour */
   #addBox(index, found, colour) {
     const [x, y] = found.box;
     const [width, height] = size(found.box);
-    const group = svg("g", { tabindex: "-1", role: "img", "aria-label": `${found.label}, ${percent(found.score)}`, "data-index": index, "data-label": found.label });
+    const covers = found.mask_percent == null ? "" : `, covers ${share(found.mask_percent)} of the picture`;
+    const group = svg("g", { tabindex: "-1", role: "img", "aria-label": `${found.label}, ${percent(found.score)}${covers}`, "data-index": index, "data-label": found.label });
     group.style.setProperty("--class-colour", colour);
     for (const part of ["halo", "edge"]) group.append(svg("rect", { class: part, x, y, width, height, rx: 1 }));
     this.#boxes.set(index, group);
     this.#svg.append(group);
+  }
+
+  /** Bit by bit: a hundred masks must not hold up the page. @param {import("./api.js").Detection[]} detections @param {number[]} order */
+  async #addMasks(detections, order) {
+    const cells = detections.length > CROWDED ? COARSE : FINE;
+    let begin = performance.now();
+    for (const index of order) {
+      const { mask } = detections[index];
+      const line = mask && outlineOf(mask, cells);
+      if (!line) continue;
+      const group = /** @type {SVGElement} */ (this.#boxes.get(index));
+      group.append(svg("path", { class: "shape-halo", d: line }), svg("path", { class: "shape", d: line }));
+      group.classList.add("outlined");
+      if (performance.now() - begin < SLICE_MS) continue;
+      await new Promise((resolve) => setTimeout(resolve));
+      begin = performance.now();
+    }
+    this.#svg.dataset.masks = "ready";
   }
 
   /** @param {number} index @param {import("./api.js").Detection} found @param {string} colour */

@@ -32,9 +32,11 @@ export class Summary {
     let fraction = 0;
     let bytes = 0;
     let sent = 0;
+    let noun = "photo";
     for (const row of this.#rows()) {
       total++;
       fraction += row.fraction;
+      if (row.model) noun = "answer"; // several models for one photo
       if (row.done) done++;
       if (row.state === "failed") failed++;
       if (row.state !== "failed" || row.bytesSent) {
@@ -48,7 +50,7 @@ export class Summary {
     const bar = /** @type {HTMLProgressElement} */ (byId("overall-bar"));
     bar.hidden = finished;
     bar.value = total ? fraction / total : 0;
-    const parts = [finished ? `${plural(total - failed, "photo")} done` : `${done} of ${total} done`];
+    const parts = [finished ? `${plural(total - failed, noun)} done` : `${done} of ${total} done`];
     if (failed) parts.push(`${failed} failed`);
     if (sent < bytes && !finished) parts.push(`${fileSize(sent)} of ${fileSize(bytes)} sent`);
     const text = parts.join(" · ");

@@ -8,7 +8,7 @@ import { errorOf, url } from "./api.js";
  * @typedef {object} UploadListener
  * @property {(file: UploadFile) => void} added
  * @property {(file: UploadFile) => void} progress
- * @property {(file: UploadFile, answer: any) => void} sent the server's answer: id, state and links
+ * @property {(file: UploadFile, jobs: any[]) => void} sent the jobs of the server's answer, one for each model
  * @property {(file: UploadFile, seconds: number, busy: boolean) => void} waiting it will be tried again by itself
  * @property {(file: UploadFile, error: {code: string, message: string}) => void} refused
  * @property {(count: number) => void} skipped files of a folder that are no pictures
@@ -165,7 +165,8 @@ export class Uploads {
     this.#failures = 0;
     // Dropzone walks over its list for every progress event: finished files must not stay in it.
     this.#forget(file);
-    if (answer && typeof answer === "object" && answer.id) this.#listener.sent(file, answer);
+    const jobs = answer && typeof answer === "object" ? (answer.jobs ?? (answer.id ? [answer] : [])) : [];
+    if (jobs.length) this.#listener.sent(file, jobs);
     else this.#listener.refused(file, { code: "bad_answer", message: "The server's answer could not be read." });
   }
 
@@ -212,6 +213,18 @@ export class Uploads {
   #forget(file) {
     this.#dropzone.files = this.#dropzone.files.filter((/** @type {any} */ other) => other !== file);
   }
+}
+
+/**
+ * The same content as a file of its own, which can be sent again alone.
+ *
+ * @param {UploadFile} file one that was sent
+ * @returns {UploadFile}
+ */
+export function twinOf(file) {
+  const twin = new File([file], file.name, { type: file.type, lastModified: file.lastModified });
+  const { fullPath, webkitRelativePath, status, upload } = file;
+  return Object.assign(twin, { fullPath: fullPath || webkitRelativePath, status, upload: { ...upload }, accepted: true });
 }
 
 /** @param {EventTarget | null} target */

@@ -1,10 +1,12 @@
-// The page of one job: its live state until it is done, then the picture with its boxes.
-import { deleteJob, DONE, download, getJob, shareUrl, url } from "./api.js";
+// The page of one job: its live state until it is done, then the picture with what was found in it.
+import { deleteJob, DONE, getJob, shareUrl, url } from "./api.js";
+import { showClasses, showHeatSwitch } from "./classes.js";
 import { byId, el, icon, swatch } from "./dom.js";
+import { showDownloads } from "./downloads.js";
 import { showFacts } from "./facts.js";
-import { percent, phaseText, plural } from "./format.js";
+import { percent, phaseText, plural, share } from "./format.js";
 import { JobEvents } from "./job-events.js";
-import { ObjectsTable, toCsv } from "./objects-table.js";
+import { ObjectsTable } from "./objects-table.js";
 import { Overlay } from "./overlay.js";
 import { shareLink } from "./share.js";
 import { ask, toast } from "./toast.js";
@@ -69,16 +71,7 @@ function showPending(job) {
 function showActions(job) {
   const text = job.result?.text ?? "";
   byId("actions").replaceChildren(button("link", "Share", () => shareLink(shareUrl(job.id), text)), button("trash", "Delete", () => remove(job), "quiet danger"));
-  const links = job.links ?? {};
-  const name = (job.filename ?? job.id).replace(/^.*\//, "").replace(/\.[^.]*$/, "");
-  const csv = new Blob([toCsv(job.result?.detections ?? [])], { type: "text/csv" });
-  byId("downloads").replaceChildren(
-    ...[
-      links.image && el("a", { class: "button small", href: download(links.image) }, icon("download"), "Drawn picture"),
-      links.json && el("a", { class: "button small", href: download(links.json) }, icon("braces"), "JSON"),
-      el("a", { class: "button small", href: URL.createObjectURL(csv), download: `${name}.csv` }, icon("table"), "CSV"),
-    ].filter((link) => link instanceof HTMLElement),
-  );
+  showDownloads(byId("downloads"), job);
 }
 
 /** @param {Job} job @returns {boolean} whether the boxes are part of the image that is shown */
@@ -111,6 +104,32 @@ function showResult(job) {
   document.title = `${result.text} · ${job.filename ?? ""} · Dropsight`;
   showActions(job);
   showFacts(byId("facts"), job);
+  const classified = result.task === "classification";
+  byId("objects-section").hidden = classified;
+  byId("classes-section").hidden = !classified;
+  if (classified) showClassified(job);
+  else showObjects(job);
+}
+
+/** @param {Job} job */
+function showClassified(job) {
+  const { image, original, heatmap } = job.links ?? {};
+  for (const id of ["labels-field", "score-field", "drawn-field", "outlines-field"]) byId(id).hidden = true;
+  showImage(job);
+  showClasses(byId("classes"), job);
+  showHeatSwitch(job, (shown) => {
+    /** @type {HTMLImageElement} */ (byId("image")).src = (shown ? heatmap : (original ?? image)) ?? "";
+  });
+}
+
+/** @param {Job} job */
+function showObjects(job) {
+  const result = /** @type {import("./api.js").Result} */ (job.result);
+  const masked = result.detections.some(({ mask }) => mask);
+  const boxes = /** @type {HTMLInputElement} */ (byId("drawn"));
+  const outlines = /** @type {HTMLInputElement} */ (byId("outlines"));
+  boxes.checked = !masked;
+  outlines.checked = masked;
 
   /** @type {Overlay} */
   let overlay;
@@ -118,32 +137,41 @@ function showResult(job) {
     overlay.activate(index);
     table.activate(index);
   };
-  const table = new ObjectsTable(byId("table-place"), job, activate);
+  /** @type {Set<string>} labels that are switched off */
+  const hidden = new Set();
+  /** @type {Set<number>} single objects that are */
+  const off = new Set();
+  const table = new ObjectsTable(byId("table-place"), job, activate, (index, shown) => {
+    if (shown) off.delete(index);
+    else off.add(index);
+    filter();
+  });
   const cover = (/** @type {boolean} */ burned) => {
     byId("picture").querySelectorAll(".overlay, .tags").forEach((layer) => layer.remove());
     overlay = new Overlay(byId("picture"), job, { burned, onActive: activate });
     byId("drawn-field").hidden = burned || !result.detections.length;
+    byId("outlines-field").hidden = burned || !masked;
     byId("stage-note").hidden = !burned;
-    byId("stage-note").textContent = burned ? "Browsers cannot show this file itself: this is the drawn picture, with all its boxes." : "";
+    byId("stage-note").textContent = burned ? "Browsers cannot show this file itself: this is the drawn picture, with all that was found." : "";
   };
   document.addEventListener("burned", () => (cover(true), filter()));
   cover(showImage(job));
 
-  const hidden = new Set();
   const slider = /** @type {HTMLInputElement} */ (byId("min-score"));
-  const drawn = /** @type {HTMLInputElement} */ (byId("drawn"));
   const lowest = Number(result.options?.score ?? 0);
   slider.min = slider.value = String(Number.isFinite(lowest) ? lowest : 0);
 
   const filter = () => {
     const least = Number(slider.value);
-    const visible = new Set(result.detections.flatMap(({ label, score }, index) => (!hidden.has(label) && score >= least - 1e-9 ? [index] : [])));
+    const listed = new Set(result.detections.flatMap(({ label, score }, index) => (!hidden.has(label) && score >= least - 1e-9 ? [index] : [])));
+    const visible = new Set([...listed].filter((index) => !off.has(index)));
     overlay.show(visible);
-    overlay.draw(drawn.checked);
-    table.show(visible);
+    overlay.draw({ boxes: boxes.checked, masks: outlines.checked && masked });
+    table.show(listed, off);
     byId("min-score-value").textContent = percent(least);
-    byId("labels-all").hidden = hidden.size === 0;
-    byId("shown-count").textContent = visible.size === result.detections.length ? plural(visible.size, "object") : `${visible.size} of ${plural(result.detections.length, "object")} shown`;
+    byId("labels-all").hidden = hidden.size === 0 && off.size === 0;
+    const count = visible.size === result.detections.length ? plural(visible.size, "object") : `${visible.size} of ${plural(result.detections.length, "object")} shown`;
+    byId("shown-count").textContent = result.mask_percent == null ? count : `${count}; all together cover ${share(result.mask_percent)} of the picture`;
   };
   // Jinja's tojson sorts keys by name: most frequent first again.
   const counts = Object.entries(result.counts).sort((a, b) => b[1] - a[1]);
@@ -159,13 +187,14 @@ function showResult(job) {
   byId("label-switches").replaceChildren(...switches);
   byId("labels-all").addEventListener("click", () => {
     hidden.clear();
+    off.clear();
     for (const box of byId("label-switches").querySelectorAll("input")) box.checked = true;
     byId("label-switches").querySelector("input")?.focus();
     filter();
   });
   for (const id of ["labels-field", "score-field"]) byId(id).hidden = !result.detections.length;
   slider.addEventListener("input", filter);
-  drawn.addEventListener("change", filter);
+  for (const box of [boxes, outlines]) box.addEventListener("change", filter);
   filter();
 }
 

@@ -1,0 +1,82 @@
+"""Which models look at an upload: the names of its `model` field, or those that a rule picks."""
+
+from collections.abc import Collection
+from typing import Final
+
+from shared.catalog import Catalog
+from shared.entries import ModelEntry
+from shared.errors import BadInputError
+from shared.jobs import OPTIONS_OF_TASK
+from web.services import Services
+
+#: the name that stands for the rule of `automatic`
+AUTO: Final = "auto"
+#: models that may look at one upload
+MOST_MODELS: Final = 4
+
+
+def wanted_models(services: Services, names: str, options: Collection[str] = ()) -> list[ModelEntry]:
+    """The models that are asked for, each once, in the order they are named.
+
+    Args:
+        services: of the app.
+        names: of models, apart by commas; `auto` is one. Empty: the default.
+        options: names of the options that were sent, for `auto`.
+
+    Raises:
+        BadInputError: "unknown_model", "model_not_installed", or "invalid_option": they are too many.
+    """
+    catalog = services.catalog
+    installed = installed_models(services)
+    wanted = [name for part in names.split(",") if (name := part.strip())] or [catalog.default]
+    if len(wanted) > MOST_MODELS:
+        raise BadInputError("invalid_option", f"model: {MOST_MODELS} models may look at one upload at most.")
+    entries: dict[str, ModelEntry] = {}
+    for name in wanted:
+        entry = automatic(catalog, installed, options) if name == AUTO else catalog[name]
+        entries[entry.name] = entry
+    for entry in entries.values():
+        _check_installed(entry, installed)
+    return list(entries.values())
+
+
+def automatic(catalog: Catalog, installed: Collection[str] | None, options: Collection[str] = ()) -> ModelEntry:
+    """The model that `auto` stands for; docs/models.md has the rule for people.
+
+    Options that only one kind of models has say which kind is wanted; else it is one that finds objects. Of the
+    installed ones it is the default, or the first in the catalogue's order.
+
+    Args:
+        catalog: all models.
+        installed: names of those that a worker can run; None: nobody knows.
+        options: names of the options that were sent.
+
+    Raises:
+        BadInputError: "model_not_installed".
+    """
+    classifying = set(OPTIONS_OF_TASK["classification"])
+    finding = set(OPTIONS_OF_TASK["detection"]) | set(OPTIONS_OF_TASK["segmentation"])
+    classifier = bool(classifying & set(options)) and not finding & set(options)
+    entries = sorted(catalog.models.values(), key=lambda entry: entry.name != catalog.default)  # stable
+    for entry in entries:
+        if (entry.task == "classification") is classifier and (installed is None or entry.name in installed):
+            return entry
+    kind = "classifier" if classifier else "model that finds objects"
+    raise BadInputError("model_not_installed", f"model=auto: no {kind} is installed.")
+
+
+def installed_models(services: Services) -> set[str] | None:
+    """Names of the models that a live worker can run; None while there is no such worker to ask."""
+    workers = [worker for worker in services.fleet.workers() if worker.ready]
+    return {name for worker in workers for name in worker.installed} if workers else None
+
+
+def _check_installed(entry: ModelEntry, installed: Collection[str] | None) -> None:
+    if installed is None or entry.name in installed:
+        return
+    choices = ", ".join(sorted(installed)) or "none yet"
+    raise BadInputError(
+        "model_not_installed",
+        f"The files of the model {entry.name!r} are not installed; `make weights MODEL={entry.name}` fetches "
+        f"them. Installed: {choices}.",
+    )
