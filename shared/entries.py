@@ -2,13 +2,17 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from shared.results import Task
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+#: pixels
+Side = Annotated[float, Field(gt=0, le=8192)]
+Ratio = Annotated[float, Field(gt=0, le=100)]
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class WeightFile(BaseModel):
@@ -20,6 +24,7 @@ class WeightFile(BaseModel):
     url: str | None = Field(None, pattern=r"^https://", description="absent: the user's own file")
     size: int | None = Field(None, ge=0, description="bytes")
     sha256: Sha256 | None = None
+    md5: Md5 | None = Field(None, description="where its makers state no better one: it tells damage, not malice")
 
 
 class ModelEntry(BaseModel):
@@ -89,9 +94,38 @@ class DarknetEntry(ModelEntry):
 
 
 class MaskRcnnEntry(ModelEntry):
-    """A Mask R-CNN: boxes with the outline of each object."""
+    """A Mask R-CNN: boxes with the outline of each object.
+
+    The defaults are those of Matterport's code for COCO. What was changed for training must be said here; a file that
+    does not fit is refused.
+    """
 
     family: Literal["mask_rcnn"] = "mask_rcnn"
+    layout: Literal["matterport", "detectron2"] = Field(
+        "matterport", description="whose file the weights are, and whose ways the network has: .h5 or .pkl"
+    )
+    backbone: Literal["resnet18", "resnet50", "resnet101"] = "resnet101"
+    width: int = Field(64, ge=4, le=256, description="channels of the backbone's first convolution")
+    fpn_channels: int = Field(256, ge=4, le=1024, description="TOP_DOWN_PYRAMID_SIZE")
+    rpn_channels: int = Field(512, ge=4, le=2048, description="of the region proposal network; 256 in Detectron2")
+    head_channels: int = Field(1024, ge=4, le=4096, description="FPN_CLASSIF_FC_LAYERS_SIZE")
+    mask_channels: int = Field(256, ge=4, le=1024, description="of the mask head")
+    anchor_scales: tuple[Side, Side, Side, Side, Side] = Field(
+        (32.0, 64.0, 128.0, 256.0, 512.0), description="RPN_ANCHOR_SCALES: pixels, one for each level of the pyramid"
+    )
+    anchor_ratios: tuple[Ratio, ...] = Field(
+        (0.5, 1.0, 2.0), min_length=1, max_length=32, description="as in the configuration of those who trained it"
+    )
+    min_side: int = Field(800, ge=1, le=4096, description="IMAGE_MIN_DIM: a photo's short side is enlarged to this,")
+    max_side: int = Field(1024, ge=64, le=4096, description="IMAGE_MAX_DIM: but its long side at most to this")
+    mean_pixel: tuple[float, float, float] = Field((123.7, 116.8, 103.9), description="red, green, blue, of 255")
+    proposals: int = Field(1000, ge=1, le=5000, description="regions that are looked at; fewer are faster")
+
+    @model_validator(mode="after")
+    def _canvas_divides(self) -> Self:
+        if self.layout == "matterport" and self.max_side % 64:
+            raise ValueError("max_side must be a multiple of 64, as the pyramid halves it six times")
+        return self
 
     @property
     def task(self) -> Task:
@@ -99,10 +133,32 @@ class MaskRcnnEntry(ModelEntry):
         return "segmentation"
 
 
+#: what is done to a pixel's red, green and blue, 0 to 255, before the network sees them: "none": nothing; "unit": to
+#: 0 ... 1; "tf": to -1 ... 1; "torch": to 0 ... 1, then ImageNet's mean and deviation; "caffe": blue, green, red, less
+#: ImageNet's mean. The last three are the modes of Keras' `preprocess_input`.
+Preprocessing = Literal["none", "unit", "tf", "torch", "caffe"]
+
+
 class ClassifierEntry(ModelEntry):
-    """A Keras image classifier: what the picture shows as a whole."""
+    """A Keras image classifier: what the picture shows as a whole.
+
+    "saved" is a whole model as Keras saves it (`.keras`, or `.h5` with its architecture); the others are networks of
+    `keras.applications`, of which the file has the weights only, for as many classes as there are labels.
+    """
 
     family: Literal["classifier"] = "classifier"
+    architecture: Literal["resnet50", "mobilenet_v2", "nasnet_mobile", "saved"]
+    image_size: tuple[PositiveInt, PositiveInt] | None = Field(None, description="height, width; of Keras' own: 224")
+    preprocessing: Preprocessing | None = Field(None, description="None: as the architecture wants it")
+    output: Literal["auto", "logits", "probabilities"] = Field(
+        "auto", description="what a saved model gives; auto: by the activation of its last layer"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.architecture == "saved" and (self.image_size is None or self.preprocessing is None):
+            raise ValueError("a saved model needs image_size and preprocessing, as it was trained with")
+        return self
 
     @property
     def task(self) -> Task:

@@ -21,7 +21,7 @@ from shared.queue import JobQueue, Tally, connect
 from shared.results import ImageResult, Source
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage, open_storage
-from worker.findings import draw, findings_of
+from worker.findings import draw, explain, findings_of
 from worker.images import DecodedImage, decode_image
 from worker.models.registry import ModelCache
 
@@ -123,12 +123,13 @@ def _process(job: JobRequest, tools: Tools) -> ImageResult:
     with clock.phase("postprocess"):
         prediction = model.understand(outputs, prepared, job.options)
         height, width = image.pixels.shape[:2]
-        findings = findings_of(prediction, (height, width), job.options.top)
+        explanation = explain(model, outputs, prepared, prediction, job.options)
+        findings = findings_of(prediction, (height, width), job.options.top, explanation)
     with clock.phase("draw"):
-        pictures = draw(image.pixels, findings)
+        files = draw(image.pixels, findings, prediction, explanation, job.input.filename)
     with clock.phase("store"):
-        for picture in pictures:
-            tools.storage.put(result_key(job.id, picture.artifact.name), picture.data, picture.artifact.content_type)
+        for file in files:
+            tools.storage.put(result_key(job.id, file.artifact.name), file.data, file.artifact.content_type)
     result = ImageResult(
         id=job.id,
         created_at=job.created_at,
@@ -141,11 +142,12 @@ def _process(job: JobRequest, tools: Tools) -> ImageResult:
         detections=findings.detections,
         mask_percent=findings.mask_percent,
         classes=findings.classes,
+        explained=findings.explained,
         counts=findings.counts,
         object_string=findings.object_string,
         text=findings.text,
         notes=list(image.notes),
-        artifacts=[picture.artifact for picture in pictures],
+        artifacts=[file.artifact for file in files],
         timings_ms=clock.timings(job.created_at),
     )
     tools.storage.put(result_key(job.id, "result.json"), result.to_json(), "application/json")

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from shared.catalog import Catalog
-from shared.entries import AnyEntry, DarknetEntry
+from shared.entries import AnyEntry, ClassifierEntry, DarknetEntry, MaskRcnnEntry
 from shared.errors import BadInputError, PublicError
 from shared.settings import Settings
 from worker.models.base import Model
@@ -30,9 +30,10 @@ def load_model(entry: AnyEntry, settings: Settings) -> Model:
         )
     try:
         return _load(entry, settings)
-    except (ModelFileError, OSError) as error:
+    except (ModelFileError, OSError, NotImplementedError) as error:
+        # not implemented: Keras says so where a saved network has an operation that the engine lacks
         logger.exception("model %s cannot be loaded", entry.name)
-        detail = f": {error}" if isinstance(error, ModelFileError) else "."
+        detail = f": {error}" if not isinstance(error, OSError) else "."
         raise PublicError("model_broken", f"The files of the model {entry.name} cannot be used{detail}") from error
 
 
@@ -42,6 +43,14 @@ def _load(entry: AnyEntry, settings: Settings) -> Model:
         from worker.models.darknet.detector import DarknetDetector
 
         return DarknetDetector.load(entry, settings)
+    if isinstance(entry, MaskRcnnEntry):
+        from worker.models.mask_rcnn.model import MaskRcnn
+
+        return MaskRcnn.load(entry, settings)
+    if isinstance(entry, ClassifierEntry):
+        from worker.models.classifiers.model import ClassifierModel
+
+        return ClassifierModel.load(entry, settings)
     raise ModelFileError(f"the family {entry.family} is not known here")
 
 

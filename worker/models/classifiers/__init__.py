@@ -1,0 +1,1 @@
+"""Image classifiers made with Keras: three of `keras.applications`, and any saved model."""
