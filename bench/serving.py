@@ -191,14 +191,14 @@ def _dropsight(options: argparse.Namespace) -> Any:  # noqa: ANN401
 def _bentoml(options: argparse.Namespace) -> Any:  # noqa: ANN401
     port = _free_port()
     command = [sys.executable, "-m", "bentoml", "serve", "bench.servers.bentoml_app:Photos", "--host", "127.0.0.1"]
-    server = Server("BentoML", port, "/look", "photo", lambda answer: "detections" in answer)
+    server = Server("BentoML", port, "/look", "photo", lambda answer: "result" in answer)
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
     return _started(server, [*command, "--port", str(port)], options, quiet)
 
 
 def _litserve(options: argparse.Namespace) -> Any:  # noqa: ANN401
     port = _free_port()
-    server = Server("LitServe", port, "/predict", "photo", lambda answer: "detections" in answer)
+    server = Server("LitServe", port, "/predict", "photo", lambda answer: "result" in answer)
     return _started(server, [sys.executable, "-m", "bench.servers.litserve_app", str(port)], options, {})
 
 

@@ -2,9 +2,7 @@
 
 import hashlib
 import tempfile
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,8 +13,8 @@ from client.jobs import NOT_SAVED
 from client.outcomes import Outcome
 from client.saving import place
 from shared.errors import PublicError
-from shared.jobs import RESULT_DOCUMENT, ErrorInfo, JobOptions, new_job_id
-from shared.results import ImageResult, Source
+from shared.jobs import RESULT_DOCUMENT, ErrorInfo, InputFile, JobOptions, new_job_id
+from shared.results import ImageResult
 
 
 class LocalError(DropsightError):
@@ -88,51 +86,25 @@ class LocalModel:
         """The result, and its files by their names."""
         from PIL import Image
 
-        from worker.findings import draw, explain, findings_of
+        from worker.clock import PhaseClock
         from worker.images import decode_image
+        from worker.looking import look
 
-        settings, model = self._settings, self._model
-        started, begin = datetime.now(UTC), time.perf_counter()
-        data = path.read_bytes()
-        filename = path.name.encode("utf-8", "replace").decode()
-        image = decode_image(data, max_pixels=settings.max_megapixels * 1_000_000, max_aspect=settings.max_aspect)
-        height, width = image.pixels.shape[:2]
-        prepared = model.preprocess(image.pixels)
-        outputs = model.infer(prepared)
-        prediction = model.understand(outputs, prepared, self._options)
-        explanation = explain(model, outputs, prepared, prediction, self._options)
-        findings = findings_of(prediction, (height, width), self._options.top, explanation)
-        pictures = draw(image.pixels, findings, prediction, explanation, filename)
-        result = ImageResult(
-            id=new_job_id(),
-            created_at=started,
-            started_at=started,
-            finished_at=datetime.now(UTC),
-            source=Source(
-                filename=filename,
-                content_type=Image.MIME.get(image.format, "application/octet-stream"),
-                bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                width=width,
-                height=height,
-                format=image.format,
-                frames=image.frames,
-            ),
-            model=model.info(),
-            options=self._options.of_task(model.entry.task),
-            task=model.entry.task,
-            detections=findings.detections,
-            mask_percent=findings.mask_percent,
-            classes=findings.classes,
-            explained=findings.explained,
-            counts=findings.counts,
-            object_string=findings.object_string,
-            text=findings.text,
-            notes=list(image.notes),
-            artifacts=[picture.artifact for picture in pictures],
-            timings_ms={"total": round((time.perf_counter() - begin) * 1000, 3)},
+        clock, settings = PhaseClock(), self._settings
+        with clock.phase("fetch"):
+            data = path.read_bytes()
+        with clock.phase("decode"):
+            image = decode_image(data, max_pixels=settings.max_megapixels * 1_000_000, max_aspect=settings.max_aspect)
+        file = InputFile(
+            key="",
+            filename=path.name.encode("utf-8", "replace").decode(),
+            content_type=Image.MIME.get(image.format, "application/octet-stream"),
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
         )
-        files = {picture.artifact.name: picture.data for picture in pictures if picture.artifact.name not in NOT_SAVED}
+        seen = look(image, file, self._model, self._options, clock)
+        result = seen.result(new_job_id(), clock.started_at, clock)
+        files = {file.artifact.name: file.data for file in seen.files if file.artifact.name not in NOT_SAVED}
         return result, files | {RESULT_DOCUMENT: result.to_json()}
 
 

@@ -4,10 +4,11 @@ import os
 from typing import Any
 
 from shared.catalog import load_catalog
-from shared.jobs import JobOptions
+from shared.jobs import InputFile, JobOptions, new_job_id
 from shared.settings import get_settings
-from worker.findings import draw, findings_of
+from worker.clock import PhaseClock
 from worker.images import decode_image
+from worker.looking import look
 from worker.models.registry import ModelCache
 
 
@@ -24,16 +25,12 @@ class Looker:
         self._model = ModelCache(lambda: catalog, settings).get(os.environ.get("BENCH_MODEL") or catalog.default)
 
     def look(self, photo: bytes) -> dict[str, Any]:
-        """The detections, and how large the drawn pictures are."""
-        limits = self._settings
+        """The result document, and how large its files are."""
+        limits, clock = self._settings, PhaseClock()
         image = decode_image(photo, max_pixels=limits.max_megapixels * 1_000_000, max_aspect=limits.max_aspect)
-        prepared = self._model.preprocess(image.pixels)
-        prediction = self._model.understand(self._model.infer(prepared), prepared, JobOptions())
-        height, width = image.pixels.shape[:2]
-        findings = findings_of(prediction, (height, width), 3)
-        files = draw(image.pixels, findings, prediction)
+        file = InputFile(key="", filename="photo.jpg", content_type="image/jpeg", bytes=len(photo), sha256="")
+        seen = look(image, file, self._model, JobOptions(), clock)
         return {
-            "text": findings.text,
-            "detections": [found.model_dump(exclude_none=True) for found in findings.detections],
-            "bytes": sum(len(file.data) for file in files),
+            "result": seen.result(new_job_id(), clock.started_at, clock).model_dump(mode="json"),
+            "files": [len(file.data) for file in seen.files],
         }

@@ -18,8 +18,8 @@ from shared.results import ImageResult
 from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
 from worker import pipeline
+from worker.clock import REPORT_INTERVAL_MS, PhaseClock
 from worker.findings import THUMBNAIL_SIDE
-from worker.pipeline import PhaseClock
 
 MODEL = "yolo-fastest-1.1-xl"
 
@@ -159,18 +159,19 @@ def test_the_document_is_written_last(
     """Storage goes away in the middle: there is no result yet, and the next attempt makes one."""
     request = request_for(storage, (data_dir / "photos" / "eagle.jpg").read_bytes(), connection, settings)
     real = type(storage).put
-    calls = []
+    calls: list[str] = []
 
-    def failing(self: Storage, key: str, data: bytes, content_type: str) -> None:
+    def failing(self: Storage, key: str, data: bytes) -> None:
         calls.append(key)
         if len(calls) == 2:
             raise TransientError("storage_down", "away")
-        real(self, key, data, content_type)
+        real(self, key, data)
 
     monkeypatch.setattr(type(storage), "put", failing)
     with pytest.raises(TransientError):
         pipeline.run(request.model_dump(mode="json"))
     assert storage.stat(result_key(request.id, "result.json")) is None
+    assert result_key(request.id, "result.json") not in calls
     pipeline.run(request.model_dump(mode="json"))
     assert calls[-1] == result_key(request.id, "result.json")
     assert result_of(storage, request.id).counts == {"bird": 1}
@@ -190,11 +191,11 @@ def test_without_weights_it_still_comes_up(settings: Settings, tmp_path: Path) -
 def test_only_slow_jobs_report_progress(storage: Storage, settings: Settings, connection: redis.Redis) -> None:
     request = request_for(storage, b"x", connection, settings)
     jobs = JobQueue(connection, settings)
-    clock = PhaseClock(request.id, jobs)
+    clock = PhaseClock(lambda phase, percent: jobs.report_progress(request.id, phase, percent))
     with clock.phase("fetch"):
         pass
     assert not connection.hexists(Job.key_for(request.id), "ds_progress")
-    time.sleep(pipeline.REPORT_INTERVAL_MS / 1000)
+    time.sleep(REPORT_INTERVAL_MS / 1000)
     with clock.phase("inference"):
         pass
     assert b'"phase":"inference"' in (connection.hget(Job.key_for(request.id), "ds_progress") or b"")
