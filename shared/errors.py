@@ -32,6 +32,10 @@ CODES: Final[dict[str, HTTPStatus]] = {
     "bad_image": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too_many_pixels": HTTPStatus.UNPROCESSABLE_ENTITY,
     "bad_aspect": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "bad_video": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "no_video_stream": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "no_frames": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "too_long": HTTPStatus.UNPROCESSABLE_ENTITY,
     "input_gone": HTTPStatus.GONE,
     # the client's own deadline
     "expired": HTTPStatus.GATEWAY_TIMEOUT,

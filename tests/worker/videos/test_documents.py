@@ -1,0 +1,86 @@
+"""What goes through storage and the queue comes back the same."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from shared.results import Artifact, ModelUsed
+from shared.videos import (
+    LineCounts,
+    Segment,
+    SegmentResult,
+    Timeline,
+    Track,
+    VideoFindings,
+    VideoOptions,
+    VideoResult,
+    VideoSource,
+    video_sentence,
+)
+
+FINDINGS = VideoFindings(
+    frames=100,
+    analysed=50,
+    fps=12.5,
+    duration=4,
+    counts={"person": 2, "dog": 1},
+    object_string="2 people, 1 dog",
+    text="This video shows 2 people and 1 dog.",
+    tracks=[Track(id=1, label="person", class_id=0, score=0.9, first=0.1, last=3.2, frames=40)],
+    timeline=Timeline(seconds=1, most={"person": [1, 2, 2, 0]}),
+    line=LineCounts(line=(0.5, 1, 0.5, 0), to_right={"person": 1}, to_left={}),
+    notes=[],
+    artifacts=[Artifact(name="annotated.mp4", content_type="video/mp4", bytes=1)],
+    timings_ms={"decode": 1.5},
+)
+
+
+def test_the_result_comes_back() -> None:
+    now = datetime.now(UTC)
+    result = VideoResult(
+        **FINDINGS.model_dump(),
+        id="0" * 32,
+        created_at=now,
+        started_at=now,
+        finished_at=now,
+        source=VideoSource(
+            filename="a.mp4",
+            content_type="video/mp4",
+            bytes=1,
+            sha256="0" * 64,
+            width=2,
+            height=2,
+            format="mp4",
+            frames=100,
+            duration=4,
+            fps=25,
+            codec="h264",
+        ),
+        model=ModelUsed(
+            name="m", family="f", engine="e", precision="f32", weights_sha256="0" * 64, input_size=(320, 320)
+        ),
+        options={"score": 0.25},
+        video_options=VideoOptions(every=2, line=(0.5, 1, 0.5, 0)),
+    )
+    assert VideoResult.from_json(result.to_json()) == result
+    assert result.kind == "video"
+    assert b"zone" not in result.to_json()
+
+
+def test_a_part_comes_back() -> None:
+    segment = Segment(number=1, start=5, end=9, previous=4, first_index=5, frames=4)
+    result = SegmentResult(segment=segment, decoded=4, analysed=4, files=("frames.jsonl",), timings_ms={"decode": 1})
+    assert SegmentResult.model_validate_json(result.model_dump_json()) == result
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({}, "Nothing that this model knows was found in this video."),
+        ({"dog": 1}, "This video shows 1 dog."),
+        ({"person": 12, "dog": 1}, "This video shows 12 people and 1 dog."),
+        ({"person": 3, "knife": 2, "dog": 1}, "This video shows 3 people, 2 knives and 1 dog."),
+    ],
+)
+def test_sentences(counts: dict[str, int], text: str) -> None:
+    assert video_sentence(counts) == text
