@@ -120,7 +120,7 @@ def convert(cfg: Path, weights: Path, batch: Path, target: Path, size: int) -> N
     For a process of its own: Keras has one backend a process.
     """
     select_backend("openvino", 1)
-    import nncf  # type: ignore[import-untyped]
+    import nncf
     import openvino
 
     from worker.engines.openvino import with_converted
@@ -197,7 +197,7 @@ def keras_calls(plan: Plan, weights: Path, folder: Path, batch: NDArray[np.float
 def onnx_calls(model: KerasModel, folder: Path, batch: NDArray[np.float32], threads: int) -> dict[str, Call]:
     if not all(importlib.util.find_spec(name) for name in ("onnxruntime", "tf2onnx")):
         return {}
-    import onnxruntime  # type: ignore[import-not-found]
+    import onnxruntime
 
     model.predict_on_batch(batch)  # Keras exports only what was called
     model.export(str(folder / "model.onnx"), format="onnx", verbose=False)

@@ -180,7 +180,7 @@ class Quantizer:
         return Attempt(title, models, tuple(name for names in kept.values() for name in names), report)
 
     def _quantise(self, network: Network, kept_float: tuple[str, ...]) -> Model:
-        import nncf  # type: ignore[import-untyped]
+        import nncf
 
         if next(iter(self._inputs(network)), None) is None:
             raise QuantizationError(f"no photo has anything in it for the network {network.recipe.key}")

@@ -30,7 +30,7 @@ Compiled: TypeAlias = Any
 T = TypeVar("T")
 
 #: raise it when the conversion changes: converted models of before are then not used any more
-CONVERSION_VERSION: Final = 2
+CONVERSION_VERSION: Final = 3
 MODEL_FILE: Final = "model.xml"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf

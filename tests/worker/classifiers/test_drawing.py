@@ -1,11 +1,14 @@
 """What is drawn of a classification."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
 
 from shared.colours import colour_of
 from shared.results import Classification
+from worker import heatmaps
 from worker.captions import draw_caption
 from worker.heatmaps import draw_heat
 
@@ -75,3 +78,17 @@ def test_heat_is_lighter_and_coloured_and_cold_is_grey() -> None:
     lightness = cv2.cvtColor(drawn, cv2.COLOR_RGB2LAB)[25, :, 0].astype(int)
     assert lightness[-1] > lightness[0] + 60
     assert (pixels == (180, 60, 20)).all()
+
+
+def test_a_large_photo_is_drawn_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(5)
+    pixels = random.integers(0, 256, (1501, 2003, 3), np.uint8)
+    heat = random.random((1501, 2003), np.float32)
+    tracemalloc.start()
+    try:
+        drawn = draw_heat(pixels, heat)
+        assert tracemalloc.get_traced_memory()[1] < 100e6, "floats of the whole photo take twice as much"
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(heatmaps, "_STRIP", pixels.size)
+    np.testing.assert_array_equal(drawn, draw_heat(pixels, heat))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import pytest
 
 from shared.entries import ClassifierEntry
@@ -24,12 +24,14 @@ def sequential(*layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_keras(path: Path, config: object) -> Path:
+    path = path.with_suffix(".keras")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps(config))
     return path
 
 
 def write_h5(path: Path, config: object) -> Path:
+    path = path.with_suffix(".h5")
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps(config)
     return path
@@ -67,6 +69,22 @@ def test_what_could_run_code(
 ) -> None:
     with pytest.raises(ClassifierError, match=message):
         check_saved(write(tmp_path / "model", sequential(DENSE, layer)))
+
+
+@pytest.mark.parametrize("ending", [".h5", ".keras"])
+def test_a_file_of_both_kinds(tmp_path: Path, ending: str) -> None:
+    """What is looked at is what Keras would load, also if the other part of the file is harmless."""
+    harmful, harmless = sequential({"class_name": "Lambda"}), sequential(DENSE)
+    h5, archive = (harmful, harmless) if ending == ".h5" else (harmless, harmful)
+    path = tmp_path / f"both{ending}"
+    path.write_bytes(write_h5(tmp_path / "a", h5).read_bytes() + write_keras(tmp_path / "a", archive).read_bytes())
+    assert zipfile.is_zipfile(path)
+    assert h5py.is_hdf5(path)
+    with pytest.raises(ClassifierError, match="'Lambda'"):
+        check_saved(path)
+    for kind, loads in ((".h5", ending == ".keras"), (".keras", ending == ".h5")):
+        if loads:
+            check_saved(path.rename(path.with_suffix(kind)))
 
 
 def test_how_it_was_trained_does_not_matter(tmp_path: Path) -> None:

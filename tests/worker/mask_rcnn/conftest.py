@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,10 +5,7 @@ import pytest
 from shared.entries import MaskRcnnEntry
 from shared.settings import Settings
 from tests.worker.mask_rcnn.files import entry_of, random_weights, write_keras2, write_names
-from worker.models.mask_rcnn.model import MaskRcnn
 from worker.models.mask_rcnn.plan import Plan
-
-LoadSmall = Callable[..., MaskRcnn]
 
 
 @pytest.fixture

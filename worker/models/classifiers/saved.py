@@ -6,11 +6,12 @@ list of what is harmless cannot forget a way of running code.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 
 from worker.models.classifiers.errors import ClassifierError
 
@@ -93,9 +94,11 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
 def _read_config(path: Path) -> Any:  # noqa: ANN401
     """The architecture within a file, without how the model was trained: that is never loaded."""
     try:
-        text = _zip_config(path) if zipfile.is_zipfile(path) else _h5_config(path)
+        # by the ending, as `load_saved`: a file may be both, and what is looked at must be what is loaded
+        text = _zip_config(path) if path.suffix == ".keras" else _h5_config(path)
         document = json.loads(text)
-    except (ValueError, RecursionError, zipfile.BadZipFile) as error:
+    # runtime errors: of encrypted members
+    except (ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, ClassifierError):
             raise
         raise ClassifierError(f"the architecture in {path.name} cannot be read") from error
@@ -117,7 +120,7 @@ def _zip_config(path: Path) -> bytes:
 
 def _h5_config(path: Path) -> str | bytes:
     if not h5py.is_hdf5(path):
-        raise ClassifierError(f"{path.name} is neither a .keras nor an HDF5 file")
+        raise ClassifierError(f"{path.name} is not an HDF5 file")
     with h5py.File(path) as file:
         config = file.attrs.get("model_config")
     if not isinstance(config, str | bytes):

@@ -3,17 +3,12 @@
 Imports Keras: choose the backend before (`worker.engines.select_backend`). The layers have Matterport's names.
 """
 
-from typing import Final
-
 import keras
 from keras import layers
 
 from worker.engines import KerasModel
 from worker.models.mask_rcnn.plan import BOX_POOL, MASK_POOL, Plan
 from worker.models.mask_rcnn.trunk import DataFormat, Weights, make_builder, set_weights
-
-BOX_HEAD_OUTPUTS: Final = 2
-MASK_HEAD_OUTPUTS: Final = 1
 
 
 def build_box_head(plan: Plan, weights: Weights | None = None) -> KerasModel:

@@ -14,6 +14,7 @@ from shared.settings import Settings
 from worker.engines import KerasModel, Recipe, Session, open_session
 from worker.models.base import DetectionModel, Image, Outputs, Prepared
 from worker.models.detections import Detections
+from worker.models.mask_rcnn.boxes import areas, clip
 from worker.models.mask_rcnn.errors import MaskRcnnError
 from worker.models.mask_rcnn.paste import paste_masks
 from worker.models.mask_rcnn.plan import POOLED_LEVELS, Plan, Size
@@ -97,7 +98,7 @@ class MaskRcnn(DetectionModel):
             session = open_session(
                 Recipe(f"{key}:trunk:{size[0]}x{size[1]}", build, outputs=POOLED_LEVELS + 2), settings
             )
-            weights.cache_clear()  # a quarter of a gigabyte that nobody needs until another size comes
+            weights.cache_clear()  # up to a quarter of a gigabyte, which is not needed until another size comes
             return session
 
         box_head = open_session(Recipe(f"{key}:box_head", build_box_head, outputs=2, batched=True), settings)
@@ -147,18 +148,18 @@ class MaskRcnn(DetectionModel):
         placement = prepared.placement
         bounds = bounds_of(self._plan, placement)
         found = select(self._plan, regions, logits, deltas, bounds, score=score, iou=iou, limit=max_detections)
-        boxes = placement.to_original(
-            found.boxes + np.asarray([0, 0, self._plan.far_edge, self._plan.far_edge], np.float32)
-        )
         height, width = placement.size
-        boxes = boxes.clip(0, np.asarray([width, height, width, height], np.float32))
-        if not len(found.scores):
-            return Detections(boxes, found.scores, found.classes, self._labels, ())
-        images = np.zeros(len(boxes), np.int64)
+        edge = np.asarray([0, 0, self._plan.far_edge, self._plan.far_edge], np.float32)
+        boxes = clip(placement.to_original(found.boxes + edge), np.asarray([0, 0, width, height], np.float32))
+        # what was a sliver in the input may be nothing in the photo
+        there = areas(boxes) > 0
+        boxes, scores, classes = boxes[there], found.scores[there], found.classes[there]
+        if not len(boxes):
+            return Detections(boxes, scores, classes, self._labels, ())
         canvas = (prepared.batch.shape[1], prepared.batch.shape[2])
-        masks = self._stages.outline(canvas, maps, found.boxes, images, found.classes)
-        pasted = paste_masks(masks, boxes, placement.size)
-        return Detections(boxes, found.scores, found.classes - 1, self._labels, pasted)
+        images = np.zeros(len(boxes), np.int64)
+        masks = self._stages.outline(canvas, maps, found.boxes[there], images, classes)
+        return Detections(boxes, scores, classes - 1, self._labels, paste_masks(masks, boxes, placement.size))
 
 
 def read_weights(path: Path, plan: Plan) -> LayerWeights:

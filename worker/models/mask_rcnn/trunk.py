@@ -5,7 +5,7 @@ Imports Keras: choose the backend before (`worker.engines.select_backend`). The 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -23,9 +23,6 @@ Layer: TypeAlias = Any
 Weights: TypeAlias = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
 DataFormat = Literal["channels_first", "channels_last"]
-
-#: P2 to P5, then the region proposal network's logits and deltas
-TRUNK_OUTPUTS: Final = 6
 
 
 def format_of_backend() -> DataFormat:
