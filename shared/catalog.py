@@ -6,6 +6,7 @@ model by dropping files into the weights folder and an entry into the catalogue.
 
 import logging
 import tomllib
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,12 +19,33 @@ log = logging.getLogger(__name__)
 
 
 class Catalog(BaseModel):
-    """All models, and the one that is used when nobody asks for another."""
+    """All models, and the one that is used when nobody asks for another.
+
+    Attributes:
+        default: its name.
+        fallback: name of a model that ships with the project, used while the default is not installed; "": none.
+        models: by name.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default: str
+    fallback: str = ""
     models: dict[str, AnyEntry]
+
+    def in_use(self, installed: Collection[str] | None) -> str:
+        """Name of the model for those who ask for none.
+
+        Args:
+            installed: names of the models that can be run; None: nobody knows.
+        """
+        if installed is None or self.default in installed or self.fallback not in installed:
+            return self.default
+        return self.fallback
+
+    def installed(self, weights_dir: Path) -> list[str]:
+        """Names of the models whose files are all in a folder."""
+        return [name for name, entry in self.models.items() if not entry.missing_files(weights_dir)]
 
     def __getitem__(self, name: str) -> AnyEntry:
         """The entry called `name`. Raises `BadInputError` ("unknown_model"), naming the choices."""
@@ -56,9 +78,11 @@ def _parse(path: Path, default: str | None, _modified_ns: int, _size: int) -> Ca
     # every upload and every heartbeat asks, and parsing takes longer than all else that an upload does
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     models = {name: {"name": name, **table} for name, table in document.get("models", {}).items()}
-    catalog = Catalog.model_validate({"default": default or document.get("default", ""), "models": models})
-    if catalog.default not in catalog.models:
-        raise ValueError(f"the default model {catalog.default!r} is not in {path.name}: {', '.join(sorted(models))}")
+    names = {"default": default or document.get("default", ""), "fallback": document.get("fallback", "")}
+    catalog = Catalog.model_validate({**names, "models": models})
+    for role, name in names.items():
+        if name not in catalog.models and not (role == "fallback" and name == ""):
+            raise ValueError(f"the {role} model {name!r} is not in {path.name}: {', '.join(sorted(models))}")
     return catalog
 
 

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from types import FrameType
 from typing import IO, Any, Final
 
@@ -98,14 +99,21 @@ def _fetch_default_model(settings: Settings) -> None:
         catalog = load_catalog(settings.catalog, settings.default_model)
     except (OSError, ValueError) as error:
         raise CannotStartError(f"the catalogue {settings.catalog} cannot be used: {error}") from None
+    fallback = catalog.models.get(catalog.fallback)
+    shipped = settings.catalog.parent
+    if fallback is not None:
+        with suppress(WeightsError):  # not there either; the page says what to do
+            fetch_model(fallback, settings.weights_dir, settings.weights_source, shipped)
     entry = catalog[catalog.default]
     if not entry.missing_files(settings.weights_dir):
         return
     print(f"Fetching the model {entry.name} into {settings.weights_dir} ...", flush=True)
     try:
-        fetch_model(entry, settings.weights_dir, settings.weights_source)
+        fetch_model(entry, settings.weights_dir, settings.weights_source, shipped)
     except WeightsError as error:
         print(f"dropsight: {error}", file=sys.stderr)
+        if fallback is not None and not fallback.missing_files(settings.weights_dir):
+            print(f"Until then the model {fallback.name} is used, which comes with the project.", file=sys.stderr)
 
 
 def _watch(process: "subprocess.Popen[bytes]", settings: Settings) -> int:

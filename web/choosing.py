@@ -28,7 +28,7 @@ def wanted_models(services: Services, names: str, options: Collection[str] = ())
     """
     catalog = services.catalog
     installed = installed_models(services)
-    wanted = [name for part in names.split(",") if (name := part.strip())] or [catalog.default]
+    wanted = [name for part in names.split(",") if (name := part.strip())] or [catalog.in_use(installed)]
     if len(wanted) > MOST_MODELS:
         raise BadInputError("invalid_option", f"model: {MOST_MODELS} models may look at one upload at most.")
     entries: dict[str, ModelEntry] = {}
@@ -44,7 +44,7 @@ def automatic(catalog: Catalog, installed: Collection[str] | None, options: Coll
     """The model that `auto` stands for; docs/models.md has the rule for people.
 
     Options that only one kind of models has say which kind is wanted; else it is one that finds objects. Of the
-    installed ones it is the default, or the first in the catalogue's order.
+    installed ones it is the default (or what stands in for it), or the first in the catalogue's order.
 
     Args:
         catalog: all models.
@@ -57,7 +57,8 @@ def automatic(catalog: Catalog, installed: Collection[str] | None, options: Coll
     classifying = set(OPTIONS_OF_TASK["classification"])
     finding = set(OPTIONS_OF_TASK["detection"]) | set(OPTIONS_OF_TASK["segmentation"])
     classifier = bool(classifying & set(options)) and not finding & set(options)
-    entries = sorted(catalog.models.values(), key=lambda entry: entry.name != catalog.default)  # stable
+    first = catalog.in_use(installed)
+    entries = sorted(catalog.models.values(), key=lambda entry: entry.name != first)  # stable
     for entry in entries:
         if (entry.task == "classification") is classifier and (installed is None or entry.name in installed):
             return entry

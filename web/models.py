@@ -27,6 +27,7 @@ def list_models() -> Response:
     return jsonify(
         {
             "default": catalog.default,
+            "in_use": catalog.in_use(installed if workers else None),
             "workers": len(workers),
             "models": [
                 _model(parts, entry, default=entry.name == catalog.default, installed=entry.name in installed)

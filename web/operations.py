@@ -54,7 +54,7 @@ def _need_worker(parts: Services) -> None:
         raise PublicError("not_ready", "No worker is alive.")
     if not any(worker.ready for worker in workers):
         raise PublicError("not_ready", "The workers are still loading their models.")
-    if not any(worker.ready and default in worker.installed for worker in workers):
+    if not any(worker.ready and {default, parts.catalog.fallback} & set(worker.installed) for worker in workers):
         raise PublicError(
             "not_ready", f"No worker has the default model {default!r}; `make weights MODEL={default}` fetches it."
         )

@@ -144,23 +144,22 @@ def _submit(
     parts: Services, files: list[IncomingFile], entries: list[ModelEntry], options: JobOptions, terms: Terms
 ) -> list[Accepted]:
     """A job for each file and model, or the one that was known; file by file."""
+    wanted = [(file, entry, _cache_key(parts, file, entry, options)) for file in files for entry in entries]
+    known = [_known(parts, key) for _, _, key in wanted]
+    if len(entries) > 1 and (new := known.count(None)):
+        parts.queue.check_room(new, client())  # before anything is copied
     requests: list[JobRequest] = []
     inputs: list[IncomingFile] = []
     accepted: list[Accepted] = []
-    for file in files:
-        free = True  # the file as it came is the input of the first job, and each other has a copy
-        for entry in entries:
-            complete = file.complete
-            fingerprint = entry.fingerprint(parts.settings.weights_dir)
-            key = cache_key(complete.sha256, fingerprint, entry.task, options, owner())
-            known = _known(parts, key)
-            if known is not None:
-                accepted.append(_accepted(known, entry, JobState.FINISHED, cached=True))
-                continue
-            taken, free = (file if free else file.copy()), False
-            inputs.append(taken)
-            requests.append(_request(taken, entry, options, key).model_copy(update=terms._asdict()))
-            accepted.append(_accepted(taken.job_id, entry, JobState.QUEUED))
+    for (file, entry, key), job_id in zip(wanted, known, strict=True):
+        if job_id is not None:
+            accepted.append(_accepted(job_id, entry, JobState.FINISHED, cached=True))
+            continue
+        # the file as it came is the input of its first job, and each other has a copy
+        taken = file.copy() if file in inputs else file
+        inputs.append(taken)
+        requests.append(_request(taken, entry, options, key).model_copy(update=terms._asdict()))
+        accepted.append(_accepted(taken.job_id, entry, JobState.QUEUED))
     positions = iter(parts.queue.submit(requests, client()) if requests else [])
     for taken in inputs:
         taken.claim()
@@ -169,6 +168,11 @@ def _submit(
             if item.cached:  # the others' came with their jobs
                 parts.queue.hooks.add(item.id, terms.webhook)
     return [item if item.cached else item.model_copy(update={"position": next(positions)}) for item in accepted]
+
+
+def _cache_key(parts: Services, file: IncomingFile, entry: ModelEntry, options: JobOptions) -> str:
+    fingerprint = entry.fingerprint(parts.settings.weights_dir)
+    return cache_key(file.complete.sha256, fingerprint, entry.task, options, owner())
 
 
 def _known(parts: Services, key: str) -> str | None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from shared.colours import WHITE, colour_of
 from shared.results import Classification
-from worker.drawing import Pixels, _drawable, _font
+from worker.drawing import Pixels, drawable, font_of
 
 #: shares of the picture's mean side (the square root of its area)
 _FONT: Final = 1 / 32
@@ -60,12 +60,12 @@ def draw_caption(pixels: Pixels, classes: Sequence[Classification]) -> Pixels:
 
 
 def _row(found: Classification) -> _Row:
-    return _Row(_drawable(found.label, found.class_id), f"{found.score:.0%}", found.score, found.label)
+    return _Row(drawable(found.label, found.class_id), f"{found.score:.0%}", found.score, found.label)
 
 
 def _plate(rows: Sequence[_Row], size: int, line: int, padding: int, room: int) -> Pixels:
     """The plate on black, as wide as its longest name needs, `room` at most."""
-    font = _font(size)
+    font = font_of(size)
     percent_width = math.ceil(font.getlength("100%"))
     gap = size
     names = [_shortened(row.name, font, room - percent_width - gap) for row in rows]

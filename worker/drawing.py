@@ -258,7 +258,7 @@ def _overlaps(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray
 
 def _label_image(detection: Detection, font_size: int, width: int, height: int) -> Pixels | None:
     """The label, or less of it if it does not fit into the picture, or None."""
-    name = _drawable(detection.label, detection.class_id)
+    name = drawable(detection.label, detection.class_id)
     for text in (f"{name} {detection.score:.0%}", name, f"{name[:_SHORT_NAME]}…"):
         image = _text_image(text, font_size, colour_of(detection.label))
         if image.shape[1] <= width and image.shape[0] <= height * _LARGEST_CHIP:
@@ -269,7 +269,7 @@ def _label_image(detection: Detection, font_size: int, width: int, height: int) 
 @lru_cache(maxsize=512)
 def _text_image(text: str, font_size: int, background: Colour) -> Pixels:
     """Text on a plate of the class' colour."""
-    font = _font(font_size)
+    font = font_of(font_size)
     ascent, descent = font.getmetrics()
     padding = max(2, round(font_size * 0.35))
     size = math.ceil(font.getlength(text)) + 2 * padding, ascent + descent + max(2, padding // 2)
@@ -290,13 +290,13 @@ def _draw_chip(pixels: Pixels, chip: _Chip) -> None:
 
 
 @lru_cache(maxsize=64)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont:
     """Inter: Latin, Greek and Cyrillic letters (the font inside Pillow has no accents)."""
     return ImageFont.truetype(_FONT_FILE, size)
 
 
 @lru_cache(maxsize=2048)
-def _drawable(label: str, class_id: int) -> str:
+def drawable(label: str, class_id: int) -> str:
     """The label in letters that the font has.
 
     What it lacks is left out, and a label of which no letter remains becomes the number of its class: the page
@@ -311,5 +311,5 @@ def _drawable(label: str, class_id: int) -> str:
 def _has_glyph(character: str) -> bool:
     if not character.isprintable():
         return False
-    font = _font(32)
+    font = font_of(32)
     return bytes(font.getmask(character)) != bytes(font.getmask("\uffff"))

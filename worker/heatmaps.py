@@ -12,6 +12,8 @@ from worker.drawing import Pixels
 _LEFT: Final = 0.25
 #: of the 256 colours; the last ones are pale, and look dull on a photo
 _HOTTEST: Final = 232
+#: pixels that are mixed at once; the floats of a whole large photo would take gigabytes
+_STRIP: Final = 1 << 20
 #: the photo under it is dimmed, so that the colours stand out
 _DIMMED: Final = 0.75
 
@@ -26,6 +28,15 @@ def draw_heat(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
         pixels: (height, width, 3), RGB; stays as it is.
         heat: (height, width) from 0 to 1.
     """
+    drawn = np.empty_like(pixels)
+    step = max(1, _STRIP // max(1, pixels.shape[1]))
+    for start in range(0, len(pixels), step):
+        strip = slice(start, start + step)
+        drawn[strip] = _blended(pixels[strip], heat[strip])
+    return drawn
+
+
+def _blended(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     levels = np.rint(heat * _HOTTEST).astype(np.uint8)
     colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB).astype(np.float32)

@@ -65,11 +65,12 @@ def set_up(settings: Settings) -> dict[str, Any]:
     _tools.storage.prepare()
     started = time.perf_counter()
     try:
-        model = _tools.models.get(catalog.default)
+        name = catalog.in_use(catalog.installed(settings.weights_dir))
+        model = _tools.models.get(name)
     except PublicError as error:  # the page says so; other models may still be asked for
         log.warning("the default model is not ready: %s", error.message)
         return _tools.about
-    log.info("%s is loaded and warm after %.1f s", catalog.default, time.perf_counter() - started)
+    log.info("%s is loaded and warm after %.1f s", name, time.perf_counter() - started)
     _tools.about.update(engine=model.info().engine, models=list(_tools.models.resident))
     return _tools.about
 

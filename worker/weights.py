@@ -45,6 +45,7 @@ def fetch_model(
     entry: ModelEntry,
     weights_dir: Path,
     source: Path | None = None,
+    shipped: Path | None = None,
     session: requests.Session | None = None,
     progress: bool = True,
 ) -> list[Path]:
@@ -54,6 +55,7 @@ def fetch_model(
         entry: the model.
         weights_dir: where its files belong; made if it is not there.
         source: a folder to copy from; None: download.
+        shipped: the folder of what comes with the project; its files are taken from there.
         session: for downloads; None: a new one.
         progress: show a bar, if the error stream is a terminal.
 
@@ -69,7 +71,9 @@ def fetch_model(
         weights_dir.mkdir(parents=True, exist_ok=True)
         with session or requests.Session() as connection:
             for file in missing:
-                if source is not None:
+                if shipped is not None and _is_good(shipped / file.name, file):
+                    _copy(file, shipped, weights_dir)
+                elif source is not None:
                     _copy(file, source, weights_dir)
                 else:
                     _download(file, weights_dir, connection, progress)
@@ -246,6 +250,7 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
             return 0
         names = sorted(catalog.models) if options.all else options.models or [catalog.default]
         entries = [catalog[name] for name in names]
+        fallback = None if options.all or options.models else catalog.models.get(catalog.fallback)
     except (OSError, ValueError) as error:
         print(f"The catalogue {settings.catalog} cannot be read: {error}", file=sys.stderr)
         return 1
@@ -253,12 +258,22 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
         print(error.message, file=sys.stderr)
         return 1
     status = 0
-    for entry in entries:
+    shipped = settings.catalog.parent
+    if fallback is not None:
         try:
-            fetched = fetch_model(entry, settings.weights_dir, settings.weights_source)
+            fetch_model(fallback, settings.weights_dir, settings.weights_source, shipped)
         except WeightsError as error:
             print(error, file=sys.stderr)
-            status = 1
+            fallback = None
+    for entry in entries:
+        try:
+            fetched = fetch_model(entry, settings.weights_dir, settings.weights_source, shipped)
+        except WeightsError as error:
+            print(error, file=sys.stderr)
+            if fallback is not None:
+                print(f"Until then the model {fallback.name} is used, which comes with the project.", file=sys.stderr)
+            else:
+                status = 1
         except KeyboardInterrupt:
             print(f"\n{entry.name}: stopped. The same command goes on from here.", file=sys.stderr)
             return 130

@@ -83,3 +83,19 @@ def test_a_change_of_the_file_is_seen(path: Path) -> None:
     assert load_catalog(path) is first
     path.write_text('default = "mine"\n' + ENTRY + ENTRY.replace("models.mine", "models.other"))
     assert set(load_catalog(path).models) == {"mine", "other"}
+
+
+@pytest.mark.parametrize(
+    ("installed", "name"),
+    [(None, "big"), ([], "big"), (["big"], "big"), (["big", "small"], "big"), (["small"], "small"), (["mine"], "big")],
+)
+def test_what_is_used_while_the_default_is_not_installed(path: Path, installed: list[str] | None, name: str) -> None:
+    entries = "".join(ENTRY.replace("mine", model) for model in ("big", "small", "mine"))
+    path.write_text('default = "big"\nfallback = "small"\n' + entries)
+    assert load_catalog(path).in_use(installed) == name
+
+
+def test_a_fallback_that_is_no_model(path: Path) -> None:
+    path.write_text('default = "mine"\nfallback = "yours"\n' + ENTRY)
+    with pytest.raises(ValueError, match="fallback"):
+        load_catalog(path)

@@ -373,3 +373,43 @@ def test_a_full_disk_is_one_line(tmp_path: Path, source: Path, monkeypatch: pyte
     with pytest.raises(WeightsError, match="No space left on device"):
         fetch_model(model(), tmp_path / "w", source)
     assert list((tmp_path / "w").iterdir()) == []
+
+
+SHIPPED = """
+default = "far"
+fallback = "near"
+[models.far]
+family = "darknet"
+title = "Far"
+config = {{ name = "far.cfg", url = "https://models.test/far.cfg" }}
+weights = {{ name = "far.weights" }}
+classes = {{ name = "far.names" }}
+[models.near]
+family = "darknet"
+title = "Near"
+config = {{ name = "near.cfg" }}
+weights = {{ name = "near.weights", sha256 = "{sha256}" }}
+classes = {{ name = "near.names" }}
+"""
+
+
+def test_what_ships_with_the_project_stands_in(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without internet the default cannot be had; the command still succeeds, as the service works."""
+    catalog = tmp_path / "shipped" / "catalog.toml"
+    catalog.parent.mkdir()
+    for name in ("near.cfg", "near.weights", "near.names"):
+        (catalog.parent / name).write_text(name)
+    catalog.write_text(SHIPPED.format(sha256=hashlib.sha256(b"near.weights").hexdigest()))
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    own = settings.model_copy(update={"catalog": catalog, "weights_source": nothing})
+    assert main([], own) == 0
+    assert sorted(path.name for path in own.weights_dir.iterdir()) == ["near.cfg", "near.names", "near.weights"]
+    assert "Until then the model near is used" in capsys.readouterr().err
+    assert main(["far"], own) == 1, "asked for by name, it is missed"
+    (catalog.parent / "near.weights").write_text("broken")
+    (own.weights_dir / "near.weights").unlink()
+    assert main(["near"], own) == 1
+    assert main([], own) == 1

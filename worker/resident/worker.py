@@ -367,9 +367,7 @@ class ResidentWorker(FencedWorker):
             host=self.hostname or "",
             pid=self.pid or 0,
             state=str(getattr(self.get_state(), "value", "")),
-            installed=[
-                name for name, entry in catalog.models.items() if not entry.missing_files(self.settings.weights_dir)
-            ],
+            installed=catalog.installed(self.settings.weights_dir),
             ready=bool(self._about),
             engine=str(self._about.get("engine", "")),
             started_at=self._born,

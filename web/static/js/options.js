@@ -22,6 +22,8 @@ const TERMS = ["priority", "cancel_after", "webhook"];
 /** @type {any[]} */
 let models = [];
 let workers = 1;
+/** Name of the model for whoever chooses none. */
+let inUse = "";
 let mostModels = 1;
 let shown = "";
 let known = false;
@@ -77,7 +79,7 @@ function reset() {
     if (field) field.value = "";
   }
   for (const box of [input("explain"), ...others()]) box.checked = false;
-  const standard = models.find((model) => model.default && model.installed) ?? models.find((model) => model.installed);
+  const standard = models.find(({ name, installed }) => name === inUse && installed) ?? models.find((model) => model.installed);
   if (standard) /** @type {HTMLSelectElement} */ (byId("model")).value = standard.name;
   showValues();
   showModel();
@@ -166,6 +168,7 @@ async function loadModels() {
   }
   // Which models are there, only a live worker knows: without one, none is called missing.
   workers = answer.workers ?? 1;
+  inUse = answer.in_use ?? answer.default ?? "";
   mostModels = answer.limits?.max_models ?? 1;
   models = workers ? answer.models : answer.models.map((/** @type {any} */ model) => ({ ...model, installed: true }));
   const offered = Object.entries(answer.options ?? {}).filter(([name]) => name in rules);
@@ -185,13 +188,13 @@ async function loadModels() {
   known = true;
   showModel();
   const standard = models.find((model) => model.default) ?? models.find(({ name }) => name === answer.default);
-  const another = models.some(({ installed }) => installed);
+  const another = models.find(({ name, installed }) => name === inUse && installed) ?? models.find(({ installed }) => installed);
   banner(
     "model",
     standard && !standard.installed
       ? [
-          el("p", {}, el("strong", { text: `The model “${standard.title || standard.name}” is not installed.` }), another ? " Another one is used meanwhile." : " Photos cannot be looked at until it is."),
-          el("p", {}, "On the server: ", el("code", { text: standard.install ?? `make weights MODEL=${standard.name}` }), ", and restart the worker."),
+          el("p", {}, el("strong", { text: `The model “${standard.title || standard.name}” is not installed.` }), another ? ` Until it is, “${another.title || another.name}” is at work.` : " Photos cannot be looked at until it is."),
+          el("p", {}, "On the server: ", el("code", { text: standard.install ?? `make weights MODEL=${standard.name}` }), ". Workers find it by themselves."),
         ]
       : null,
   );
