@@ -55,7 +55,7 @@ def fetch_model(
         entry: the model.
         weights_dir: where its files belong; made if it is not there.
         source: a folder to copy from; None: download.
-        shipped: the folder of what comes with the project; its files are taken from there.
+        shipped: the folder of what comes with the project; files without an address are taken from there.
         session: for downloads; None: a new one.
         progress: show a bar, if the error stream is a terminal.
 
@@ -71,7 +71,7 @@ def fetch_model(
         weights_dir.mkdir(parents=True, exist_ok=True)
         with session or requests.Session() as connection:
             for file in missing:
-                if shipped is not None and _is_good(shipped / file.name, file):
+                if file.url is None and shipped is not None and _is_good(shipped / file.name, file):
                     _copy(file, shipped, weights_dir)
                 elif source is not None:
                     _copy(file, source, weights_dir)

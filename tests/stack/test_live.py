@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from shared.queue import connect
+from shared.settings import ROOT
 from tests.conftest import MODEL, Live, start_live, stop_live
 
 pytestmark = pytest.mark.stack
@@ -157,10 +158,31 @@ def test_two_copies_and_the_things_in_the_way(live: Live, short_tmp: Path, data_
     assert "Stopped." in beside.output.read_text()
 
 
+def test_without_internet_it_finds_people(short_tmp: Path, data_dir: Path) -> None:
+    """A fresh clone alone: the model that ships with it is at work until the default one is there."""
+    (short_tmp / "empty").mkdir()
+    environment = {"WEIGHTS_SOURCE": str(short_tmp / "empty"), "WEB_PROCESSES": "1"}
+    service = start_live(short_tmp / "alone", environment)
+    try:
+        assert "Until then the model person is used" in service.output.read_text()
+        models = requests.get(f"{service.url}/models", timeout=10).json()
+        assert (models["default"], models["in_use"]) == (MODEL, "person")
+        street = data_dir / "pennfudan" / "PNGImages" / "FudanPed00001.png"
+        job = finished(service, upload(service, street).json()["id"])
+        assert (job["state"], job["model"]) == ("finished", "person"), job
+        assert job["result"]["counts"]["person"] >= 1
+        answer = upload(service, street, model=MODEL)
+        assert answer.json()["error"]["code"] == "model_not_installed"
+    finally:
+        stop_live(service)
+
+
 def test_without_weights_the_page_says_so(short_tmp: Path, data_dir: Path) -> None:
     """Nothing to fetch from: the service is up, says what is missing, and takes the files when they come."""
     (short_tmp / "nothing").mkdir()
-    environment = {"WEIGHTS_SOURCE": str(short_tmp / "nothing"), "WEB_PROCESSES": "1"}
+    catalog = short_tmp / "nothing" / "catalog.toml"
+    catalog.write_text((ROOT / "weights" / "catalog.toml").read_text().replace('fallback = "person"\n', ""))
+    environment = {"WEIGHTS_SOURCE": str(short_tmp / "nothing"), "CATALOG": str(catalog), "WEB_PROCESSES": "1"}
     service = start_live(short_tmp / "bare", environment, wait_ready=False)
     try:
         end = time.monotonic() + 60

@@ -317,7 +317,7 @@ def test_the_catalogue(data_dir: Path) -> None:
     catalog = load_catalog(ROOT / "weights" / "catalog.toml")
     assert catalog.default == "yolo-fastest-1.1-xl"
     darknet = {name for name, entry in catalog.models.items() if isinstance(entry, DarknetEntry)}
-    assert darknet == {"yolov3", "yolov3-tiny", "yolov3-spp", "yolo-fastest-1.1-xl", "yolo-fastest-1.1"}
+    assert darknet == {"yolov3", "yolov3-tiny", "yolov3-spp", "yolo-fastest-1.1-xl", "yolo-fastest-1.1", "person"}
     classifiers = {name for name, entry in catalog.models.items() if isinstance(entry, ClassifierEntry)}
     assert classifiers == {"mobilenet_v2", "resnet50", "nasnet_mobile"}
     outliners = {name for name, entry in catalog.models.items() if isinstance(entry, MaskRcnnEntry)}
@@ -326,15 +326,19 @@ def test_the_catalogue(data_dir: Path) -> None:
         if isinstance(entry, DarknetEntry):
             assert entry.resize == ("stretch" if "fastest" in entry.name else "letterbox")
         for file in entry.files:
+            if entry.name == catalog.fallback:  # in the repository itself
+                assert (file.size, file.sha256) == _size_and_hash(ROOT / "weights" / file.name)
+                continue
             assert file.url
             assert file.url.endswith(f"/{file.name}")
             assert file.size
             local = data_dir / "weights" / file.name
             if local.exists():
-                assert (file.size, file.sha256) == (
-                    local.stat().st_size,
-                    hashlib.sha256(local.read_bytes()).hexdigest(),
-                )
+                assert (file.size, file.sha256) == _size_and_hash(local)
+
+
+def _size_and_hash(path: Path) -> tuple[int, str]:
+    return path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_the_command(data_dir: Path, real: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Training of detectors of the YOLOv3 family, from a data set to Darknet's `.cfg` and `.weights`."""
