@@ -57,7 +57,7 @@ class Client:
 
         Args:
             path: the file.
-            model: its name; empty: the service's default.
+            model: its name, one only; empty: the service's default.
             on_sent: told from time to time how many bytes are sent; less than before when it is sent again. What it
                 raises ends the upload.
             **options: of the job, for instance `score=0.4`; the fields of the upload's form. The server checks them.
@@ -66,6 +66,7 @@ class Client:
             UnreadableFileError: the file cannot be read.
             RefusedError: for instance "unsupported_type", "too_large", "invalid_option", "unauthorized".
             ConnectionFailedError: the server cannot be reached.
+            ValueError: several models are named: they would be several jobs.
         """
         return self._submit(Path(path), model, options, on_sent)
 
@@ -110,6 +111,8 @@ class Client:
         self, path: Path, model: str, options: Mapping[str, Option], on_sent: Callable[[int], None] | None = None
     ) -> Job:
         fields = {name: _written(value) for name, value in options.items()}
+        if "," in model:
+            raise ValueError(f"{model!r} are several models, each of which makes a job; send the file once for each.")
         if model:
             fields["model"] = model
         answer = self._transport.json("POST", "/upload", body=lambda: MultipartFile(path, fields, on_sent))

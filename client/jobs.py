@@ -93,9 +93,10 @@ class Job:
         """
         end = None if timeout is None else time.monotonic() + timeout
         pause = FIRST_PAUSE
+        view: JobView | None = None
         while not self.state.is_final:
-            left = float("inf") if end is None else end - time.monotonic()
-            if left <= 0:
+            left = float("inf") if end is None else max(0.0, end - time.monotonic())
+            if left == 0 and view is not None:  # asked once, also without any time
                 raise WaitTimeoutError(f"The job {self.id} has not ended within {timeout:g} s; it is {self.state}.")
             asked = time.monotonic()
             seconds = int(min(left, SHORT_LOOK if on_change is not None else LONG_LOOK))  # whole ones are wanted

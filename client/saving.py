@@ -58,7 +58,14 @@ def place(files: Mapping[str, Path], folder: Path, name: str, *, fallback: str) 
         if any(target.exists() for target in targets.values() if target != claim):
             claim.unlink()
             continue
-        for part, target in targets.items():
-            files[part].replace(target)
+        placed = [claim]
+        try:
+            for part, target in targets.items():
+                files[part].replace(target)
+                placed.append(target)
+        except OSError:  # a claim that stays would look like a result
+            for target in placed:
+                target.unlink(missing_ok=True)
+            raise
         return list(targets.values())
     raise AssertionError  # there is always a next number

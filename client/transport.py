@@ -228,7 +228,7 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header (RFC 9110): a number, or a date."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return float(value)
     try:
         at = parsedate_to_datetime(value)

@@ -27,11 +27,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
 def _from_json(text: str, name: str) -> tuple[str, ...]:
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{name} is not JSON") from None
     if isinstance(document, dict):
         try:
-            pairs = sorted((int(class_id), label) for class_id, label in document.items())
+            pairs = sorted(((int(key), label) for key, label in document.items()), key=lambda pair: pair[0])
         except ValueError:
             raise ValueError(f"{name}: a key is not the number of a class") from None
         if [class_id for class_id, _ in pairs] != list(range(len(pairs))):

@@ -179,7 +179,7 @@ def classified(classes: Sequence[Classification]) -> str:
         return sentence({})
     best = classes[0]
     how = "This is" if best.score >= _SURE else "This is most likely" if best.score >= _LIKELY else "This may be"
-    return f"{how} {_spoken(best.label, 1)} ({best.score:.0%}).".replace("%", " %")
+    return f"{how} {_spoken(best.label, 1)} ({100 * best.score:.0f} %)."
 
 
 def _spoken(label: str, count: int) -> str:

@@ -39,13 +39,11 @@ class InstanceMask:
         """
         height, width = size
         rows, columns = self.pixels.shape
-        padded = np.zeros((columns, rows + 2), np.int8)
-        padded[:, 1:-1] = self.pixels.T
-        change = np.diff(padded, axis=1)
-        column, start = np.nonzero(change == 1)
-        _, end = np.nonzero(change == -1)
-        offset = (column + self.left) * height + self.top
-        edges = np.stack([offset + start, offset + end], axis=1).ravel()
+        padded = np.zeros((columns, rows + 1), np.bool_)  # a run ends with its column
+        padded[:, :-1] = self.pixels.T
+        flat = np.concatenate([[False], padded.ravel()])
+        column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 1)
+        edges = (column + self.left) * height + self.top + row
         # an object from edge to edge goes on in the next column: one run, not two
         joined = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
         edges = np.delete(edges, np.concatenate([joined, joined + 1]))

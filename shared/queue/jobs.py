@@ -120,15 +120,7 @@ class JobQueue:
             TransientError: "queue_down".
         """
         interactive, bulk = self.lanes.waiting()
-        waiting = interactive + bulk
-        if waiting + len(requests) > self._settings.max_queue:
-            raise PublicError(
-                "queue_full",
-                f"{waiting} jobs are waiting already. Try again in a while.",
-                retry_after=self._retry_after(waiting),
-            )
-        if client is not None:
-            self.check_client(client, len(requests))
+        self._check_room(interactive + bulk, len(requests), client)
         # asked for here, because RQ would ask in the middle of the pipeline
         version = self.lanes.interactive.get_redis_server_version()
         pipe = self.redis.pipeline()
@@ -167,6 +159,21 @@ class JobQueue:
             place(request.priority, index, lengths[Priority.INTERACTIVE], lengths[Priority.BULK])
             for request, index in zip(requests, indexes, strict=True)
         ]
+
+    @queue_errors()
+    def check_room(self, more: int, client: str | None = None) -> None:
+        """Raises `PublicError("queue_full")` if `submit` would, for so many jobs."""
+        self._check_room(sum(self.lanes.waiting()), more, client)
+
+    def _check_room(self, waiting: int, more: int, client: str | None) -> None:
+        if waiting + more > self._settings.max_queue:
+            raise PublicError(
+                "queue_full",
+                f"{waiting} jobs are waiting already. Try again in a while.",
+                retry_after=self._retry_after(waiting),
+            )
+        if client is not None:
+            self.check_client(client, more)
 
     def check_client(self, client: str, more: int = 1) -> None:
         """Raises `PublicError("queue_full")` if a client would have more jobs waiting than one may."""

@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -315,14 +315,19 @@ class Storage(ABC):
     def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
         """Writes several whole objects at once: what each waits for (a disk, a server) they wait for together.
 
-        Raises the first failure, after all others have ended; those that were written stay.
+        Raises the first failure, after all others have ended; those that were written stay. Nothing is written any
+        more either once a signal's exception has come out of here.
         """
         if len(objects) < 2:
             for key, data in objects:
                 self.put(key, data)
             return
-        with ThreadPoolExecutor(min(len(objects), MOST_AT_ONCE), "storage") as pool:
+        pool = ThreadPoolExecutor(min(len(objects), MOST_AT_ONCE), "storage")
+        try:
             writes = [pool.submit(self.put, key, data) for key, data in objects]
+            wait(writes)
+        finally:  # not left to `with`, whose own waiting an exception of a signal would end
+            pool.shutdown(cancel_futures=True)
         for write in writes:
             write.result()
 

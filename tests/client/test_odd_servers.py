@@ -75,6 +75,29 @@ def test_who_says_to_come_back_after_too_long_is_believed(photo: Path) -> None:
     assert (caught.value.code, caught.value.status, caught.value.retry_after) == ("rate_limited", 429, 3600)
 
 
+@pytest.mark.parametrize("header", ["\xb2", "soon", "-1", ""])
+def test_a_time_to_come_back_that_is_none(photo: Path, header: str) -> None:
+    acts = refuse(503, "queue_down", Retry_After=header), accept()
+    with odd_server(*acts) as server, Client(server.url, patience=5) as client:
+        assert client.submit(photo).id == JOB_ID
+
+
+def test_several_models_are_not_sent(photo: Path) -> None:
+    """Each would make a job, of which this client would know none."""
+    with odd_server() as server, Client(server.url) as client, pytest.raises(ValueError, match="several models"):
+        client.submit(photo, model="small,large")
+    assert server.seen == []
+
+
+def test_without_time_to_wait_the_server_is_asked_once(photo: Path) -> None:
+    acts = accept(), answer(200, job("queued")), answer(200, job("canceled"))
+    with odd_server(*acts) as server, Client(server.url) as client:
+        made = client.submit(photo)
+        with pytest.raises(WaitTimeoutError, match="queued"):
+            made.wait(0)
+        assert made.wait(0) is JobState.CANCELED
+
+
 def test_broken_connections_are_made_anew(photo: Path) -> None:
     with odd_server(reset, cut_short, reset, accept()) as server, Client(server.url) as client:
         assert client.submit(photo).id == JOB_ID

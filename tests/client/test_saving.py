@@ -54,6 +54,13 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "dog-annotated.jpg").read_text() == "mine"
 
 
+def test_what_cannot_be_placed_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("picture")
+    with pytest.raises(FileNotFoundError):
+        place({"annotated.jpg": tmp_path / "a", "result.json": tmp_path / "b"}, tmp_path, "dog", fallback="id")
+    assert not list(tmp_path.glob("dog*"))
+
+
 def test_many_of_one_name_at_once(tmp_path: Path) -> None:
     threads = [threading.Thread(target=put, args=(tmp_path, number)) for number in range(24)]
     for thread in threads:

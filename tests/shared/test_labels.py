@@ -21,7 +21,19 @@ def test_labels(tmp_path: Path, name: str, text: str, labels: tuple[str, ...]) -
     assert read_labels(tmp_path / name) == labels
 
 
-@pytest.mark.parametrize("text", ["{", "3", '{"a": "b"}', '{"1": "dog"}', "[1]", '{"0": ["a", "b", "c"]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[" * 100_000,
+        "3",
+        '{"a": "b"}',
+        '{"1": "dog"}',
+        '{"0": "cat", "00": ["n1", "cat"]}',
+        "[1]",
+        '{"0": ["a", "b", "c"]}',
+    ],
+)
 def test_what_is_no_list_of_labels(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a\.json"):

@@ -4,11 +4,13 @@ import pytest
 from pydantic import ValidationError
 
 from shared.results import (
+    Classification,
     Detection,
     ImageResult,
     ModelUsed,
     Rle,
     Source,
+    classified,
     count_labels,
     object_string,
     plural,
@@ -123,3 +125,19 @@ def test_plurals(label: str, many: str) -> None:
 
 def test_counts_are_sorted_by_number_then_name() -> None:
     assert list(count_labels(["b", "a", "c", "c"])) == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "text"),
+    [
+        ((0.97, 0.02), "African elephant", "This is an African elephant (97 %)."),
+        ((0.95,), "dog", "This is a dog (95 %)."),
+        ((0.6, 0.3), "dog", "This is most likely a dog (60 %)."),
+        ((0.2, 0.1), "unicycle", "This may be a unicycle (20 %)."),
+        ((0.6,), "100% cotton", "This is most likely a 100% cotton (60 %)."),
+        ((), "", sentence({})),
+    ],
+)
+def test_what_a_classifier_says(scores: tuple[float, ...], label: str, text: str) -> None:
+    classes = [Classification(label=label, class_id=index, score=score) for index, score in enumerate(scores)]
+    assert classified(classes) == text

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import threading
@@ -274,3 +275,33 @@ def test_a_write_lasts_and_waits_for_the_disk_no_more_than_it_must(
     synced.clear()
     folder.put("results/1/b.txt", b"b")
     assert synced[1:] == ["results/1"]
+
+
+def test_an_exception_of_a_signal_leaves_no_write_behind(
+    folder: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written after a job was stopped and deleted would stay."""
+    begun: list[str] = []
+    ended: list[str] = []
+    real = FolderStorage.put
+
+    def put(self: FolderStorage, key: str, data: bytes, content_type: str | None = None) -> None:
+        begun.append(key)
+        time.sleep(0.4)
+        real(self, key, data, content_type)
+        ended.append(key)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError("stop")
+
+    monkeypatch.setattr(FolderStorage, "put", put)
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(InterruptedError, match="stop"):
+            folder.put_many([(f"a/{number}.txt", b"x") for number in range(30)])
+        assert sorted(begun) == sorted(ended)
+        assert 0 < len(begun) < 30, "what waited was not begun any more"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

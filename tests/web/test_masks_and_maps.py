@@ -190,6 +190,16 @@ def test_what_most_agree_on_comes_first(client: FlaskClient, upload: Upload, pla
     assert compared([]) == []
 
 
+def test_of_two_classes_of_one_name_the_better_counts(
+    client: FlaskClient, upload: Upload, played: PlayedWorker
+) -> None:
+    job_id = upload((picture(8, 8), "x.jpg")).get_json()["id"]
+    cranes = [Classification(label="crane", class_id=number, score=score) for number, score in ((517, 0.6), (134, 0.2))]
+    played.finish(job_id, task="classification", detections=[], counts={}, classes=cranes)
+    view = JobView.model_validate(client.get(f"/jobs/{job_id}").get_json() | {"links": LINKS})
+    assert compared([view]) == [Line("crane", ("60 %",))]
+
+
 def test_jobs_that_have_not_finished_are_shown_as_they_are(
     client: FlaskClient, upload: Upload, played: PlayedWorker, outlined: str
 ) -> None:

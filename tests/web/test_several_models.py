@@ -12,6 +12,7 @@ from shared.results import Task
 from shared.storage import Storage
 from tests.web.conftest import PlayedWorker, Upload, announce, picture
 from web.choosing import automatic
+from web.incoming import IncomingFile
 from web.services import Services
 
 
@@ -90,7 +91,13 @@ def test_one_that_cannot_look_refuses_all(
     assert services.queue.waiting() == 0
 
 
-def test_jobs_that_do_not_all_fit_leave_nothing(upload: Upload, services: Services) -> None:
+def test_jobs_that_do_not_all_fit_leave_nothing(
+    upload: Upload, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copied(_: object) -> None:
+        pytest.fail("a file was copied in vain")
+
+    monkeypatch.setattr(IncomingFile, "copy", copied)
     files = [(picture(8, 8 + number), "x.jpg") for number in range(3)]
     assert upload(*files, model="small,large").status_code == 429  # six, and five may wait
     assert stored(services) == []

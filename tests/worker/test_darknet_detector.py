@@ -1,16 +1,20 @@
 """Pre- and post-processing, the detector and the cache of models."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from shared.entries import AnyEntry
 from shared.errors import BadInputError, PublicError
 from shared.settings import Settings
 from tests.worker.conftest import catalog_of, darknet_entry
 from tests.worker.darknet_files import tiny_cfg, write_random_weights
-from worker.models.base import Placement
+from worker.models import registry
+from worker.models.base import Model, Placement
 from worker.models.darknet.cfg import Yolo, parse_cfg
 from worker.models.darknet.decode import Candidates, decode, suppress
 from worker.models.darknet.detector import DarknetDetector, load_labels
@@ -18,7 +22,7 @@ from worker.models.darknet.errors import DarknetError
 from worker.models.darknet.plan import make_plan
 from worker.models.darknet.preprocess import prepare
 from worker.models.detections import Detections
-from worker.models.registry import ModelCache
+from worker.models.registry import ModelCache, load_model
 
 LABELS = ("cat", "dog")
 
@@ -223,6 +227,36 @@ def test_the_cache_keeps_what_was_used_last(installed: Settings) -> None:
     cache.get("c")
     assert cache.resident == ("a", "c")
     assert cache.get("a") is first
+
+
+def test_what_leaves_the_memory_is_gone_before_the_next_is_loaded(
+    installed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two large models at once may be more than there is memory."""
+    entries = {name: TINY.model_copy(update={"name": name}) for name in "ab"}
+    cache = ModelCache(lambda: catalog_of(*entries.values()), installed.model_copy(update={"max_resident_models": 1}))
+    before = weakref.ref(cache.get("a"))
+
+    def load(entry: AnyEntry, settings: Settings) -> Model:
+        gc.collect()
+        assert before() is None
+        return load_model(entry, settings)
+
+    monkeypatch.setattr(registry, "load_model", load)
+    before = weakref.ref(cache.get("b"))
+    entries["b"] = entries["b"].model_copy(update={"title": "Another"})
+    cache.get("b")
+    assert cache.resident == ("b",)
+
+
+def test_a_model_that_is_not_there_drives_out_none(installed: Settings) -> None:
+    cache = ModelCache(
+        lambda: catalog_of(TINY, darknet_entry("other")), installed.model_copy(update={"max_resident_models": 1})
+    )
+    cache.get("tiny")
+    with pytest.raises(BadInputError):
+        cache.get("other")
+    assert cache.resident == ("tiny",)
 
 
 def test_unknown_and_missing_models(installed: Settings) -> None:

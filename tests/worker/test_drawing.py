@@ -158,7 +158,7 @@ def overlap(places: Sequence[drawing.Rectangle]) -> float:
     ],
 )
 def test_text_is_what_the_font_can_say(label: str, drawn: str) -> None:
-    assert drawing._drawable(label, 16) == drawn
+    assert drawing.drawable(label, 16) == drawn
 
 
 def test_accents_reach_the_picture() -> None:

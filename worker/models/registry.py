@@ -21,13 +21,7 @@ def load_model(entry: AnyEntry, settings: Settings) -> Model:
         BadInputError: "model_not_installed": files are missing.
         PublicError: "model_broken": the files cannot be used. What is wrong with them is logged.
     """
-    if missing := entry.missing_files(settings.weights_dir):
-        logger.warning("model %s: not in %s: %s", entry.name, settings.weights_dir, [file.name for file in missing])
-        raise BadInputError(
-            "model_not_installed",
-            f"The model {entry.name} is not installed here. Whoever runs this service can install it with "
-            f"`make weights MODEL={entry.name}`.",
-        )
+    _check_installed(entry, settings)
     try:
         return _load(entry, settings)
     except (ModelFileError, OSError, NotImplementedError) as error:
@@ -35,6 +29,16 @@ def load_model(entry: AnyEntry, settings: Settings) -> Model:
         logger.exception("model %s cannot be loaded", entry.name)
         detail = f": {error}" if not isinstance(error, OSError) else "."
         raise PublicError("model_broken", f"The files of the model {entry.name} cannot be used{detail}") from error
+
+
+def _check_installed(entry: AnyEntry, settings: Settings) -> None:
+    if missing := entry.missing_files(settings.weights_dir):
+        logger.warning("model %s: not in %s: %s", entry.name, settings.weights_dir, [file.name for file in missing])
+        raise BadInputError(
+            "model_not_installed",
+            f"The model {entry.name} is not installed here. Whoever runs this service can install it with "
+            f"`make weights MODEL={entry.name}`.",
+        )
 
 
 def _load(entry: AnyEntry, settings: Settings) -> Model:
@@ -82,10 +86,12 @@ class ModelCache:
                 self._models.move_to_end(name)
                 return model
             logger.info("model %s has changed", name)
-            del self._models[name]
+            del self._models[name], model
+        _check_installed(entry, self._settings)  # before another model leaves for it in vain
         # make room first: two large models at once may be more than there is memory
         while len(self._models) >= self._settings.max_resident_models:
-            evicted, _ = self._models.popitem(last=False)
+            evicted = next(iter(self._models))
+            del self._models[evicted]  # no name here may hold it while the next one is loaded
             logger.info("model %s leaves the memory for %s", evicted, name)
         model = load_model(entry, self._settings)
         model.warm_up()
