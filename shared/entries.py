@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from shared.results import Task
 
@@ -13,6 +13,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Side = Annotated[float, Field(gt=0, le=8192)]
 Ratio = Annotated[float, Field(gt=0, le=100)]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+#: stands for the rule that picks a model (docs/models.md)
+AUTO: Final = "auto"
 
 
 class WeightFile(BaseModel):
@@ -40,6 +43,13 @@ class ModelEntry(BaseModel):
     source: str = Field("", description="the page of the people who made it")
     weights: WeightFile
     classes: WeightFile = Field(description="the labels in the order of the class ids, see `shared.labels`")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name == AUTO:
+            raise ValueError(f"no model can be called {AUTO!r}: it stands for the rule that picks one")
+        return name
 
     @property
     def task(self) -> Task:

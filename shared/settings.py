@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS")
     worker_memory_mb: int = Field(0, ge=0, description="memory that a job may fill before it is ended; 0: no limit")
-    max_resident_models: int = Field(3, ge=1, description="models a worker keeps in memory")
+    max_resident_models: int = Field(4, ge=1, description="models a worker keeps in memory")
 
     # -- limits
     max_upload_mb: int = Field(32, ge=1, description="size of one file")

@@ -4,13 +4,11 @@ from collections.abc import Collection
 from typing import Final
 
 from shared.catalog import Catalog
-from shared.entries import ModelEntry
+from shared.entries import AUTO, ModelEntry
 from shared.errors import BadInputError
 from shared.jobs import OPTIONS_OF_TASK
 from web.services import Services
 
-#: the name that stands for the rule of `automatic`
-AUTO: Final = "auto"
 #: models that may look at one upload
 MOST_MODELS: Final = 4
 

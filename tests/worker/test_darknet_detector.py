@@ -17,11 +17,12 @@ from worker.models import registry
 from worker.models.base import Model, Placement
 from worker.models.darknet.cfg import Yolo, parse_cfg
 from worker.models.darknet.decode import Candidates, decode, suppress
-from worker.models.darknet.detector import DarknetDetector, load_labels
-from worker.models.darknet.errors import DarknetError
+from worker.models.darknet.detector import DarknetDetector
 from worker.models.darknet.plan import make_plan
 from worker.models.darknet.preprocess import prepare
 from worker.models.detections import Detections
+from worker.models.errors import ModelFileError
+from worker.models.files import load_labels
 from worker.models.registry import ModelCache, load_model
 
 LABELS = ("cat", "dog")
@@ -214,7 +215,7 @@ def test_labels(tmp_path: Path) -> None:
     (tmp_path / "a.names").write_bytes(b"\xef\xbb\xbfcat\r\n traffic light \r\n\r\n")
     assert load_labels(tmp_path / "a.names") == ("cat", "traffic light")
     (tmp_path / "a.names").write_bytes(b"\xff\xfe")
-    with pytest.raises(DarknetError, match="not a text file"):
+    with pytest.raises(ModelFileError, match="not a text file"):
         load_labels(tmp_path / "a.names")
 
 

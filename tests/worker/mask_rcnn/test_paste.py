@@ -62,3 +62,11 @@ def test_large_masks_are_pasted_in_strips(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_nothing() -> None:
     assert paste_masks(np.empty((0, 28, 28), np.float32), np.empty((0, 4), np.float32), (10, 10)) == ()
+
+
+def test_masks_that_would_fill_the_memory_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paste, "MOST_PIXELS", 250)
+    masks = np.ones((4, 14, 14), np.float32)
+    boxes = np.array([[0, 0, 10, 10], [5, 5, 15, 15], [0, 0, 20, 20], [1, 1, 2, 2]], np.float32)
+    found = paste_masks(masks, boxes, (20, 20))
+    assert [mask.pixels.size for mask in found] == [100, 100, 0, 0]

@@ -1,16 +1,13 @@
 """An image classifier, ready to run."""
 
-import hashlib
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.entries import ClassifierEntry, Preprocessing, WeightFile
+from shared.entries import ClassifierEntry, Preprocessing
 from shared.errors import BadInputError
 from shared.jobs import JobOptions
-from shared.labels import read_labels
 from shared.results import ModelUsed
 from shared.settings import Settings
 from worker.engines import KerasModel, Recipe, Session, open_session
@@ -19,6 +16,7 @@ from worker.models.classifications import Classifications
 from worker.models.classifiers.errors import ClassifierError
 from worker.models.classifiers.gradcam import Array, channel_weights, heat_map
 from worker.models.classifiers.preprocess import prepare
+from worker.models.files import checked_sha256, load_labels
 
 #: part of the key of converted models: raise it when the same files give another network
 NETWORK_VERSION: Final = 1
@@ -74,13 +72,13 @@ class ClassifierModel(ClassificationModel):
             OSError: a file cannot be read.
         """
         path = settings.weights_dir / entry.weights.name
-        labels = _load_labels(settings.weights_dir / entry.classes.name)
+        labels = load_labels(settings.weights_dir / entry.classes.name)
         if path.suffix == ".npz":
             if entry.architecture != "mobilenet_v2":
                 raise ClassifierError(f"{path.name}: weights in .npz are read for mobilenet_v2 only")
             if labels[:1] == ("background",):  # as TensorFlow's own training counts; no photo is one of it
                 labels = labels[1:]
-        sha256 = _checked(path, entry.weights)
+        sha256 = checked_sha256(path, entry.weights)
         image_size = entry.image_size or IMAGE_SIZE
 
         def build(part: str) -> KerasModel:
@@ -155,19 +153,3 @@ class ClassifierModel(ClassificationModel):
             self._head = open_session(self._head_recipe, self._settings)
         values = self._head.run(points)[0]
         return np.concatenate([-values, values], axis=1) if values.shape[1] == 1 else values
-
-
-def _load_labels(path: Path) -> tuple[str, ...]:
-    try:
-        return read_labels(path)
-    except ValueError as error:
-        raise ClassifierError(str(error)) from None
-
-
-def _checked(path: Path, stated: WeightFile) -> str:
-    """The sha256 of a file of weights. Raises `ClassifierError` if the catalogue states other hashes."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if stated.sha256 not in {None, sha256}:
-        raise ClassifierError(f"{path.name} has another sha256 than the catalogue says")
-    return sha256

@@ -1,10 +1,6 @@
 """A detector of the YOLOv3 family, ready to run."""
 
-import hashlib
-from pathlib import Path
-
 from shared.entries import DarknetEntry
-from shared.labels import read_labels
 from shared.results import ModelUsed
 from shared.settings import Settings
 from worker.engines import KerasModel, Recipe, Session, open_session
@@ -16,6 +12,7 @@ from worker.models.darknet.plan import Plan, make_plan
 from worker.models.darknet.preprocess import prepare
 from worker.models.darknet.weights import read_weights
 from worker.models.detections import Detections
+from worker.models.files import checked_sha256, file_sha256, load_labels
 
 #: part of the key of converted models: raise it when the same files give another network
 NETWORK_VERSION = 1
@@ -57,9 +54,7 @@ class DarknetDetector(DetectionModel):
         labels = load_labels(folder / entry.classes.name)
         if len(labels) != plan.classes:
             raise DarknetError(f"{entry.classes.name} names {len(labels)} classes, the network has {plan.classes}")
-        weights_sha256 = file_sha256(weights_path)
-        if entry.weights.sha256 not in {None, weights_sha256}:
-            raise DarknetError(f"{entry.weights.name} has another sha256 than the catalogue says")
+        weights_sha256 = checked_sha256(weights_path, entry.weights)
 
         def build() -> KerasModel:
             # Keras is imported here alone: with a converted model at hand it is not needed
@@ -109,22 +104,3 @@ class DarknetDetector(DetectionModel):
         placement = prepared.placement
         boxes = placement.to_original(kept.boxes)
         return Detections.within(placement.size, boxes, kept.scores, kept.class_ids, self._labels)
-
-
-def load_labels(path: Path) -> tuple[str, ...]:
-    """The class names in a file.
-
-    Raises:
-        DarknetError: it is not a list of names.
-        OSError: it cannot be read.
-    """
-    try:
-        return read_labels(path)
-    except ValueError as error:
-        raise DarknetError(str(error)) from None
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

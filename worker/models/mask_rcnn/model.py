@@ -1,21 +1,19 @@
 """A Mask R-CNN, ready to run."""
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from shared.entries import MaskRcnnEntry
-from shared.labels import read_labels
 from shared.results import ModelUsed
 from shared.settings import Settings
 from worker.engines import KerasModel, Recipe, Session, open_session
 from worker.models.base import DetectionModel, Image, Outputs, Prepared
 from worker.models.detections import Detections
+from worker.models.files import checked_sha256, load_labels
 from worker.models.mask_rcnn.boxes import areas, clip
-from worker.models.mask_rcnn.errors import MaskRcnnError
 from worker.models.mask_rcnn.paste import paste_masks
 from worker.models.mask_rcnn.plan import POOLED_LEVELS, Plan, Size
 from worker.models.mask_rcnn.preprocess import bounds_of, prepare
@@ -67,9 +65,7 @@ class MaskRcnn(DetectionModel):
         path = settings.weights_dir / entry.weights.name
         labels = load_labels(settings.weights_dir / entry.classes.name)
         plan = Plan.of(entry, len(labels))
-        weights_sha256 = file_sha256(path)
-        if entry.weights.sha256 not in {None, weights_sha256}:
-            raise MaskRcnnError(f"{entry.weights.name} has another sha256 than the catalogue says")
+        weights_sha256 = checked_sha256(path, entry.weights)
 
         @functools.cache
         def weights() -> LayerWeights:
@@ -165,22 +161,3 @@ class MaskRcnn(DetectionModel):
 def read_weights(path: Path, plan: Plan) -> LayerWeights:
     """The weights in a file of the plan's layout. Raises as its reader does."""
     return read_detectron2(path, plan) if plan.layout == "detectron2" else read_matterport(path, plan)
-
-
-def load_labels(path: Path) -> tuple[str, ...]:
-    """The class names in a file.
-
-    Raises:
-        MaskRcnnError: it is not a list of names.
-        OSError: it cannot be read.
-    """
-    try:
-        return read_labels(path)
-    except ValueError as error:
-        raise MaskRcnnError(str(error)) from None
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

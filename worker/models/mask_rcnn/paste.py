@@ -1,5 +1,6 @@
 """From the small masks that the network predicts to pixels of the photo."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,8 @@ Floats = NDArray[np.float32]
 THRESHOLD: Final = 0.5
 #: pixels that are interpolated at once; a mask of a whole large photo would take gigabytes as floats
 STRIP: Final = 1 << 22
+#: pixels, a byte each, that all masks of a photo may take: a hundred objects as large as a photo are no objects
+MOST_PIXELS: Final = 1 << 28
 
 
 def paste_masks(masks: Floats, boxes: Floats, size: tuple[int, int]) -> tuple[InstanceMask, ...]:
@@ -25,10 +28,15 @@ def paste_masks(masks: Floats, boxes: Floats, size: tuple[int, int]) -> tuple[In
         size: height and width of the photo.
 
     Returns:
-        The pixels of each object, cut to its box.
+        The pixels of each object, cut to its box. Where all together are more than `MOST_PIXELS`, the later ones have
+        none: their boxes are still right.
     """
-    # one after another: each is of another size
-    return tuple(_paste(mask, box, size) for mask, box in zip(masks, boxes, strict=True))
+    pasted: list[InstanceMask] = []
+    left = MOST_PIXELS
+    for mask, box in zip(masks, boxes, strict=True):  # one after another: each is of another size
+        left -= math.prod((np.ceil(box[2:]) - np.floor(box[:2])).astype(int).tolist())
+        pasted.append(_paste(mask, box, size) if left >= 0 else InstanceMask(0, 0, np.zeros((0, 0), np.bool_)))
+    return tuple(pasted)
 
 
 def _paste(mask: Floats, box: Floats, size: tuple[int, int]) -> InstanceMask:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from worker.models.darknet.detector import file_sha256
 from worker.models.darknet.weights import ConvolutionWeights, write_weights
+from worker.models.files import file_sha256
 
 
 def write_model(

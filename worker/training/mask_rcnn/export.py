@@ -1,0 +1,127 @@
+"""The result of a training run: weights in Matterport's layout, class names, and the entry for the catalogue."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.entries import MaskRcnnEntry
+from worker.models.files import file_sha256
+from worker.models.mask_rcnn.weights_matterport import write_matterport
+from worker.training.errors import TrainingError
+
+#: what an entry says of the network; the rest of it is about files and people
+FIELDS: Final = (
+    "backbone",
+    "width",
+    "fpn_channels",
+    "rpn_channels",
+    "head_channels",
+    "mask_channels",
+    "anchor_scales",
+    "anchor_ratios",
+    "min_side",
+    "max_side",
+    "mean_pixel",
+    "proposals",
+)
+
+Floats = NDArray[np.float32]
+LayerWeights: TypeAlias = Mapping[str, Mapping[str, Floats]]
+
+#: of a channel before normalisation, in float16; far above its epsilon, and far below the largest number
+MAX_DEVIATION: Final = 16.0
+
+
+def write_model(
+    folder: Path,
+    entry: MaskRcnnEntry,
+    weights: LayerWeights,
+    labels: Sequence[str],
+    *,
+    half: bool = False,
+) -> None:
+    """Write the files that an entry names; each is replaced whole or not at all.
+
+    Args:
+        folder: where to.
+        entry: names the files.
+        weights: of all layers, in the shapes of `Plan.layers`.
+        labels: the class names.
+        half: store float16, for half the size.
+
+    Raises:
+        TrainingError: a weight is too large for float16, or no number.
+    """
+    if half:
+        weights = shrink(weights)
+    limit = float(np.finfo(np.float16 if half else np.float32).max)
+    for layer, values in weights.items():
+        if not all(np.abs(each).max() <= limit for each in values.values()):
+            raise TrainingError(f"the weights of {layer} do not fit into the file" + (" as float16" if half else ""))
+    scratch = folder / f"{entry.classes.name}.new"
+    scratch.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    scratch.replace(folder / entry.classes.name)
+    scratch = folder / f"{entry.weights.name}.new"
+    write_matterport(scratch, weights, half=half)
+    scratch.replace(folder / entry.weights.name)
+
+
+def shrink(weights: LayerWeights) -> dict[str, dict[str, Floats]]:
+    """The same network with smaller numbers, for float16, which ends at 65504.
+
+    Pixels have a deviation of about 70, so what the first layers give has variances of many thousands. A channel whose
+    kernel, bias and running average are halved is the same after normalisation, but for epsilon, if its variance is
+    quartered.
+
+    Args:
+        weights: of all layers, by Matterport's names.
+    """
+    found = {layer: dict(values) for layer, values in weights.items()}
+    for layer, values in found.items():
+        if "moving_variance" not in values:
+            continue
+        convolution = found[_convolution_of(layer)]
+        deviation = np.sqrt(values["moving_variance"])
+        # powers of two lose nothing
+        factor = np.exp2(-np.ceil(np.log2(np.maximum(deviation / MAX_DEVIATION, 1)))).astype(np.float32)
+        values["moving_mean"] = values["moving_mean"] * factor
+        values["moving_variance"] = values["moving_variance"] * factor * factor
+        convolution["kernel"] = convolution["kernel"] * factor
+        convolution["bias"] = convolution["bias"] * factor
+    return found
+
+
+def _convolution_of(normalisation: str) -> str:
+    """The layer before: "res2a_branch1" for "bn2a_branch1", "conv1", "mrcnn_mask_conv1" for "mrcnn_mask_bn1"."""
+    if normalisation == "bn_conv1":
+        return "conv1"
+    if normalisation.startswith("bn"):
+        return f"res{normalisation.removeprefix('bn')}"
+    return normalisation.replace("_bn", "_conv")
+
+
+def catalog_entry(folder: Path, entry: MaskRcnnEntry) -> str:
+    """The entry for `weights/catalog.toml`, as text, for the files that `write_model` wrote."""
+    lines = [
+        f"[models.{json.dumps(entry.name)}]",
+        'family = "mask_rcnn"',
+        f"title = {json.dumps(entry.title)}",
+        f"description = {json.dumps(entry.description)}",
+        'layout = "matterport"',
+    ]
+    # numbers, lists of numbers and plain strings are the same in JSON and TOML
+    lines += [f"{name} = {json.dumps(getattr(entry, name))}" for name in FIELDS]
+    for key, file in (("weights", entry.weights), ("classes", entry.classes)):
+        path = folder / file.name
+        lines += [
+            "",
+            f"[models.{json.dumps(entry.name)}.{key}]",
+            f"name = {json.dumps(path.name)}",
+            f"size = {path.stat().st_size}",
+            f'sha256 = "{file_sha256(path)}"',
+        ]
+    return "\n".join(lines) + "\n"
