@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,11 +222,11 @@ def _started(server: Server, command: list[str], options: argparse.Namespace, mo
                 yield server
             finally:
                 process.terminate()
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(60)
-                except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):  # some leave their children behind
                     os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+                process.wait()
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""Train a model on your own data: `python -m worker.train detection --data DIR --out DIR`.
+"""Train a model on your own data: `python -m worker.train detection|masks --data DIR --out DIR`.
 
 The same command goes on with a run that was broken off. What is wrong with the data is said first; `--check` says that
 and no more. docs/train-your-own.md tells how data must look and what the options do.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.engines import select_backend
 from worker.engines.threads import available_cpus
-from worker.models.darknet.errors import DarknetError
+from worker.models.errors import ModelFileError
 from worker.training.darknet.config import Augmentation, DetectionConfig
 from worker.training.datasets.check import Checked, DatasetReport, check
 from worker.training.datasets.description import Dataset
@@ -22,9 +22,11 @@ from worker.training.datasets.errors import DatasetError
 from worker.training.datasets.reading import read_dataset
 from worker.training.datasets.unpack import unpack
 from worker.training.errors import TrainingError
+from worker.training.mask_rcnn.config import MaskRcnnConfig, Stage
 
 if TYPE_CHECKING:
     from worker.training.darknet.document import Epoch
+    from worker.training.mask_rcnn.fit import Progress
 
 #: classes and problems that are shown; the report in the run's folder has more
 SHOWN: Final = 20
@@ -40,13 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        config = _config(options)
-        dataset = _checked(options.data, options.out)
-        also = [_checked(folder, options.out) for folder in options.also]
-        if options.check:
-            return 0
-        return _train(options, config, dataset, also)
-    except (DatasetError, DarknetError, TrainingError, ValueError, OSError) as error:
+        return _masks(options) if options.kind == "masks" else _detection(options)
+    except (DatasetError, ModelFileError, TrainingError, ValueError, OSError) as error:
         _say(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -54,17 +51,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _detection(options: argparse.Namespace) -> int:
+    config = _config(options)
+    dataset = _checked(options.data, options.out)
+    also = [_checked(folder, options.out) for folder in options.also]
+    return 0 if options.check else _train(options, config, dataset, also)
+
+
+def _masks(options: argparse.Namespace) -> int:
+    stage = Stage(part="all", epochs=options.epochs, learning_rate=options.learning_rate)
+    config = MaskRcnnConfig(stages=(stage,), batch_size=options.batch, seed=options.seed)
+    dataset = _checked(options.data, options.out)
+    if options.check:
+        return 0
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    select_backend("keras", options.threads)
+    # not before the backend is chosen
+    from worker.training.mask_rcnn.on_dataset import small_entry, train_on_dataset
+
+    entry = small_entry(options.name, options.size)
+    train_on_dataset(entry, dataset, options.out, config, held_out=options.test, on_epoch=_print_progress)
+    _say(f"{options.out / options.name}.h5, .names, .toml (entry for the catalogue)")
+    return 0
+
+
+def _print_progress(progress: "Progress") -> None:
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+    _say(f"{progress.epoch:>4}/{progress.epochs:<4} {losses}, {progress.seconds:.1f} s")
+
+
 def _parser() -> argparse.ArgumentParser:
-    defaults = DetectionConfig()
-    augmentation = defaults.augmentation
     parser = argparse.ArgumentParser(prog="python -m worker.train", description="Train a model on your own data.")
     kinds = parser.add_subparsers(dest="kind", required=True)
-    add = kinds.add_parser("detection", help="a detector of the YOLOv3 family").add_argument
-    add("--data", type=Path, required=True, help="folder or zip file with images and boxes")
-    add("--also", type=Path, action="append", default=[], help="more data, all of it for training; several times")
+    _add_detection(kinds.add_parser("detection", help="a detector of the YOLOv3 family"))
+    _add_masks(kinds.add_parser("masks", help="a small Mask R-CNN, from scratch"))
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder or zip file with images and what is in them")
     add("--out", type=Path, required=True, help="folder of the run")
     add("--check", action="store_true", help="only say what is wrong with the data")
     add("--name", default="mine", help="of the model and its files (%(default)s)")
+    add("--threads", type=int, default=available_cpus(), help="(%(default)s)")
+
+
+def _add_masks(parser: argparse.ArgumentParser) -> None:
+    defaults = MaskRcnnConfig()
+    _add_common(parser)
+    add = parser.add_argument
+    add("--size", type=int, default=256, help="side of the square input in pixels, a multiple of 64 (%(default)s)")
+    add("--epochs", type=int, default=defaults.stages[0].epochs, help="(%(default)s)")
+    add("--batch", type=int, default=4, help="images of a step (%(default)s)")
+    add("--seed", type=int, default=defaults.seed, help="of split, first weights and augmentation (%(default)s)")
+    add("--test", type=float, default=DetectionConfig().test, help="share of images held out (%(default)s)")
+    add("--learning-rate", type=float, default=defaults.stages[0].learning_rate, help="(%(default)s)")
+
+
+def _add_detection(parser: argparse.ArgumentParser) -> None:
+    defaults = DetectionConfig()
+    augmentation = defaults.augmentation
+    _add_common(parser)
+    add = parser.add_argument
+    add("--also", type=Path, action="append", default=[], help="more data, all of it for training; several times")
     add("--cfg", default="small", help="the network: 'small', or a Darknet .cfg (%(default)s)")
     add("--weights", type=Path, help="of that .cfg, to go on from; none: from scratch")
     add("--size", type=int, help="side of the square input in pixels, a multiple of 32; none: as the cfg says")
@@ -81,8 +131,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", default=defaults.precision, help="float32, mixed_float16 or mixed_bfloat16 (%(default)s)")
     add("--validate-every", type=int, default=defaults.validate_every, help="epochs (%(default)s)")
     add("--patience", type=int, help="stop when so many epochs brought nothing better")
-    add("--threads", type=int, default=available_cpus(), help="(%(default)s)")
-    return parser
 
 
 def _config(options: argparse.Namespace) -> DetectionConfig:

@@ -61,3 +61,11 @@ def test_options_are_checked(cells: Path, tmp_path: Path, capsys: pytest.Capture
     arguments = ["detection", "--data", str(cells), "--out", str(tmp_path / "out"), "--check"]
     assert main([*arguments, "--test", "1.5"]) == 1
     assert "test" in capsys.readouterr().err
+
+
+def test_masks_need_masks(cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["masks", "--data", str(cells), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--check"]) == 0
+    assert "Pascal VOC, 2 images" in capsys.readouterr().out
+    assert main([*arguments, "--epochs", "0"]) == 1
+    assert "epochs" in capsys.readouterr().err
