@@ -15,6 +15,7 @@ from tests.worker.classifiers.conftest import Made, classifier_entry
 from worker.models.base import Placement, Prepared
 from worker.models.classifiers.errors import ClassifierError
 from worker.models.classifiers.model import ClassifierModel
+from worker.models.errors import ModelFileError
 
 MODELS = [("dishes.keras", 12), ("dishes.h5", 12), ("flat.keras", 5), ("binary.h5", 2)]
 
@@ -90,7 +91,7 @@ def test_classes_and_sizes_must_fit(made: Callable[..., Made], settings: Setting
     with pytest.raises(ClassifierError, match="does not take images of"):
         folder.load("flat.keras", 5, settings, image_size=(64, 64))
     entry = classifier_entry("flat.keras", "5.json", sha256="5" * 64)
-    with pytest.raises(ClassifierError, match="another sha256"):
+    with pytest.raises(ModelFileError, match="another sha256"):
         ClassifierModel.load(entry, settings.model_copy(update={"weights_dir": folder.folder}))
 
 

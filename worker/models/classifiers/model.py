@@ -68,7 +68,7 @@ class ClassifierModel(ClassificationModel):
         """Read the files of `entry` from the weights folder and make them ready to run.
 
         Raises:
-            ClassifierError: the files are broken or do not belong together.
+            ModelFileError: the files are broken or do not belong together.
             OSError: a file cannot be read.
         """
         path = settings.weights_dir / entry.weights.name

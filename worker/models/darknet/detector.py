@@ -45,7 +45,7 @@ class DarknetDetector(DetectionModel):
         """Read the files of `entry` from the weights folder and make them ready to run.
 
         Raises:
-            DarknetError: the files are broken or do not belong together.
+            ModelFileError: the files are broken or do not belong together.
             OSError: a file cannot be read.
         """
         folder = settings.weights_dir

@@ -59,7 +59,7 @@ class MaskRcnn(DetectionModel):
         """Read the files of `entry` from the weights folder and make them ready to run.
 
         Raises:
-            MaskRcnnError: the files are broken or do not belong together.
+            ModelFileError: the files are broken or do not belong together.
             OSError: a file cannot be read.
         """
         path = settings.weights_dir / entry.weights.name
