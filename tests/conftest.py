@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from playwright.sync_api import Browser, sync_playwright
 
 from shared.queue import connect
 from shared.settings import ROOT, Settings
@@ -21,6 +22,14 @@ from standalone import redis_server
 
 DATA = ROOT.parent / "shared" / "data"
 MODEL = "yolo-fastest-1.1-xl"
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--autoplay-policy=no-user-gesture-required",
+]
 
 
 @pytest.fixture(scope="session")
@@ -173,3 +182,15 @@ def live(data_dir: Path, short_tmp: Path) -> Iterator[Live]:
     yield service
     status = stop_live(service)
     assert status == 0, service.output.read_text()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, else the one that Playwright installed. One for all: Playwright runs only once."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        if path is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no Chromium: install it (apt-get install chromium), or `playwright install chromium`")
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
