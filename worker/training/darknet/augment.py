@@ -120,16 +120,23 @@ class Augmenter:
 
     def _with_pasted(self, index: int, random: np.random.Generator) -> Picture:
         """The picture, perhaps with objects of another one; those that they hide too much of are gone."""
-        picture = self._source(index)
-        if random.random() >= self._settings.paste:
-            return picture
-        other = self._source(int(random.integers(self._count)))
-        if other.masks is None or not len(other.boxes):
-            return picture
-        chosen = random.permutation(len(other.boxes))[: random.integers(1, 4)]
-        for number in chosen.tolist():
-            picture = paste(picture, other, number, random)
+        return with_pasted(self._source, self._count, index, self._settings, random)
+
+
+def with_pasted(
+    source: Source, count: int, index: int, settings: Augmentation, random: np.random.Generator
+) -> Picture:
+    """The picture `index`, perhaps with objects of another one; those that they hide too much of are gone."""
+    picture = source(index)
+    if random.random() >= settings.paste:
         return picture
+    other = source(int(random.integers(count)))
+    if other.masks is None or not len(other.boxes):
+        return picture
+    chosen = random.permutation(len(other.boxes))[: random.integers(1, 4)]
+    for number in chosen.tolist():
+        picture = paste(picture, other, number, random)
+    return picture
 
 
 def place(
@@ -227,10 +234,16 @@ def paste(target: Picture, source: Picture, number: int, random: np.random.Gener
         (target.boxes[:, 2:] - target.boxes[:, :2]).prod(axis=1), 1e-6
     )
     kept = hidden < 0.6
+    masks = None
+    if target.masks is not None:
+        whole = np.zeros((1, height, width), np.bool_)
+        whole[0, y : y + rows, x : x + columns] = seen
+        masks = np.concatenate([target.masks[kept] & ~whole, whole])
     return Picture(
         pixels,
         np.concatenate([target.boxes[kept], box]),
         np.concatenate([target.class_ids[kept], source.class_ids[number : number + 1]]),
+        masks,
     )
 
 

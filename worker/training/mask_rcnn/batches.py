@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from worker.models.mask_rcnn.anchors import make_anchors
 from worker.models.mask_rcnn.plan import Plan
-from worker.training.darknet.augment import Picture, Source
+from worker.training.darknet.augment import Picture, Source, with_pasted
 from worker.training.mask_rcnn.config import MaskRcnnConfig
-from worker.training.mask_rcnn.pictures import augment
+from worker.training.mask_rcnn.pictures import augment, masked
 from worker.training.mask_rcnn.targets import AnchorTargets, anchor_targets
 
 Floats = NDArray[np.float32]
@@ -75,6 +75,9 @@ class Batches:
                     waiting = thread.submit(self._make, number, index + 1, parts[index + 1])
                 yield batch
 
+    def _masked(self, index: int) -> Picture:
+        return masked(self._source(index))
+
     def _make(self, epoch: int, number: int, indices: NDArray[np.int64]) -> Batch:
         size = len(indices)
         images = np.empty((size, *self._canvas, 3), np.float32)
@@ -84,7 +87,9 @@ class Batches:
         judged: list[AnchorTargets] = []
         for place, index in enumerate(indices):
             random = np.random.default_rng([self._config.seed, epoch, number, place])
-            picture = augment(self._plan, self._source(int(index)), self._config.augmentation, random)
+            settings = self._config.augmentation
+            picture = with_pasted(self._masked, self._count, int(index), settings, random)
+            picture = augment(self._plan, picture, settings, random)
             images[place] = picture.pixels - np.asarray(self._plan.mean_pixel, np.float32)
             boxes = true_boxes(self._plan, picture)
             # the anchors know of all objects, so that none is taught to be background

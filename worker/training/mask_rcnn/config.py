@@ -42,5 +42,7 @@ class MaskRcnnConfig(BaseModel):
     positive: float = Field(1 / 3, gt=0, lt=1)
     #: proposals of an image that regions are drawn from, beside the true boxes
     proposals: int = Field(300, ge=1, le=5000)
-    #: mosaic and paste are for detectors and do nothing here
-    augmentation: Augmentation = Augmentation(mosaic=0, paste=0, scale=0.2)
+    #: of the running average of the weights that is measured and saved
+    ema_decay: float = Field(0.998, ge=0, lt=1)
+    #: mosaic is for detectors and does nothing here
+    augmentation: Augmentation = Augmentation(mosaic=0, paste=0.5, scale=0.3)

@@ -19,7 +19,8 @@ from worker.training.errors import TrainingError
 from worker.training.mask_rcnn.batches import Batches
 from worker.training.mask_rcnn.config import MaskRcnnConfig
 from worker.training.mask_rcnn.export import catalog_entry, write_model
-from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn, first_weights
+from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn
+from worker.training.mask_rcnn.start import first_weights
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ One step is one graph: the trunk, then NumPy that draws regions from its proposa
 where a proposal lies is taught by its own loss), ROIAlign, and the heads.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +21,7 @@ from worker.models.mask_rcnn.plan import BOX_POOL, MASK_POOL, MASK_SIZE, Plan
 from worker.models.mask_rcnn.proposals import propose
 from worker.models.mask_rcnn.roi_align_ops import pool_tensors
 from worker.models.mask_rcnn.trunk import build_trunk, get_weights
+from worker.training.darknet.network import AverageWeights
 from worker.training.mask_rcnn.batches import Batch
 from worker.training.mask_rcnn.config import MaskRcnnConfig, Stage
 from worker.training.mask_rcnn.losses import box_head_losses, mask_loss, proposal_losses
@@ -37,41 +39,8 @@ LOSS_NAMES: Final = ("loss", "rpn_class", "rpn_box", "class", "box", "mask")
 #: of the running averages of batch normalisation; Keras' 0.99 lags behind in a run of a few hundred steps
 MOMENTUM: Final = 0.95
 CLIP_NORM: Final = 10.0
-#: the layers that say something: nothing in particular at first
-LAST_LAYERS: Final = frozenset({"rpn_class_raw", "rpn_bbox_pred", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"})
-LAST_DEVIATION: Final = 0.01
-#: pixels reach the first layer as they are, not in units of their deviation
-FIRST_SHARE: Final = 0.25
-#: of the last batch normalisation of a residual block: a block that adds little at first lets a deep network learn from
-#: the first step (arXiv 1706.02677, section 5.1)
-BLOCK_GAMMA: Final = 0.2
-
 _REGION_TYPES: Final = (tf.float32, tf.int32, tf.int64, tf.float32, tf.float32)
 _MASK_TYPES: Final = (tf.float32, tf.int32, tf.int64, tf.float32, tf.float32)
-
-
-def first_weights(plan: Plan, seed: int) -> LayerWeights:
-    """Weights to start from, in the shapes of `plan.layers`: He's (arXiv 1502.01852)."""
-    random = np.random.default_rng(seed)
-    ends = "_branch2c" if plan.bottleneck else "_branch2b"
-    found: LayerWeights = {}
-    for name, shapes in plan.layers().items():
-        if "gamma" in shapes:
-            gamma = BLOCK_GAMMA if name.endswith(ends) else 1.0
-            values = {"gamma": gamma, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0}
-            found[name] = {weight: np.full(shape, values[weight], np.float32) for weight, shape in shapes.items()}
-            continue
-        kernel = shapes["kernel"]
-        # of a transposed convolution with stride 2 and size 2 each output has one input
-        inputs = kernel[-1] if name == "mrcnn_mask_deconv" else int(np.prod(kernel[:-1]))
-        deviation = LAST_DEVIATION if name in LAST_LAYERS else float(np.sqrt(2 / inputs))
-        if name == "conv1":
-            deviation *= FIRST_SHARE
-        found[name] = {
-            "kernel": random.standard_normal(kernel, np.float32) * np.float32(deviation),
-            "bias": np.zeros(shapes["bias"], np.float32),
-        }
-    return found
 
 
 class TrainedMaskRcnn:
@@ -101,6 +70,8 @@ class TrainedMaskRcnn:
         self.optimizer: Any = None
         self._variables: list[Any] = []
         self._graph: Any = None
+        self._average: AverageWeights | None = None
+        self._steps = 0
 
     @property
     def parts(self) -> tuple[KerasModel, KerasModel, KerasModel]:
@@ -115,6 +86,21 @@ class TrainedMaskRcnn:
     def weights(self) -> LayerWeights:
         """All weights, in the shapes of `plan.layers`."""
         return get_weights(self._plan, *self.parts)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """For a while the network has the running averages of its weights, which are better than the last ones."""
+        if self._average is None:
+            yield
+            return
+        before = [variable.numpy() for variable in self._variables]
+        for variable, value in zip(self._variables, self._average.values, strict=True):
+            variable.assign(value)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._variables, before, strict=True):
+                variable.assign(value)
 
     def begin(self, stage: Stage, steps: int) -> None:
         """Make ready for `steps` steps of a stage.
@@ -136,11 +122,15 @@ class TrainedMaskRcnn:
         self._variables = [variable for part in self.parts for variable in part.trainable_variables]
         self.optimizer.build(self._variables)
         self._graph = tf.function(self._step)
+        self._average, self._steps = AverageWeights(self._variables, self._config.ema_decay), 0
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Learn from a batch; returns `LOSS_NAMES` and the gradient's norm ("gradient") before it was clipped."""
         tensors = (batch.images, batch.labels, batch.deltas, batch.truths, batch.classes, batch.masks)
         values = self._graph(*(tf.constant(each) for each in tensors))
+        self._steps += 1
+        if self._average is not None:
+            self._average.update(self._steps)
         return {name: float(value) for name, value in zip((*LOSS_NAMES, "gradient"), values, strict=True)}
 
     def _step(
