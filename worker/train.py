@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from shared.runs import Epoch
 from worker.engines import select_backend
 from worker.engines.threads import available_cpus
 from worker.models.errors import ModelFileError
@@ -25,7 +26,6 @@ from worker.training.errors import TrainingError
 from worker.training.mask_rcnn.config import MaskRcnnConfig, Stage
 
 if TYPE_CHECKING:
-    from worker.training.darknet.document import Epoch
     from worker.training.mask_rcnn.fit import Progress
 
 #: classes and problems that are shown; the report in the run's folder has more
@@ -198,7 +198,7 @@ def _train(options: argparse.Namespace, config: DetectionConfig, dataset: Datase
     return 0
 
 
-def _print_epoch(epoch: "Epoch") -> None:
+def _print_epoch(epoch: Epoch) -> None:
     parts = [epoch.losses[name] for name in ("loss", "box", "objectness", "classes")]
     metrics = [f"{100 * epoch.metrics[name]:.1f}" if epoch.metrics else "" for name in ("AP", "AP50")]
     _say(

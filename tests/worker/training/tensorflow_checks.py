@@ -15,14 +15,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.runs import Epoch
 from tests.worker.darknet_files import largest_difference, noise, opencv_heads, write_random_weights
 from worker.models.darknet.cfg import Yolo, load_cfg, parse_cfg
 from worker.models.darknet.network import Layout, build_network
 from worker.models.darknet.plan import Plan, make_plan
 from worker.models.darknet.weights import read_weights
+from worker.training.checkpoint import CHECKPOINT
 from worker.training.darknet.config import Augmentation, BoxLoss, DetectionConfig
-from worker.training.darknet.document import Epoch
-from worker.training.darknet.fit import CHECKPOINT, SMALL_CFG, Start, train_detector
+from worker.training.darknet.fit import SMALL_CFG, Start, train_detector
 from worker.training.darknet.loss import CIOU_WEIGHT, YoloLoss
 from worker.training.darknet.measuring import measure, write_truth
 from worker.training.darknet.network import TrainedNetwork, first_weights, take_weights

@@ -9,11 +9,11 @@ from tests.worker.training.builders import write_image
 from worker.models.darknet.cfg import Yolo, parse_cfg
 from worker.models.darknet.errors import DarknetError
 from worker.models.darknet.plan import make_plan
+from worker.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from worker.training.darknet.anchors import find_anchors, shape_iou
 from worker.training.darknet.augment import Augmenter, Floats, Picture, flip, paste, place, shift_colours
 from worker.training.darknet.batches import Batches
 from worker.training.darknet.cfg_text import adapt_cfg, anchor_count
-from worker.training.darknet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from worker.training.darknet.config import Augmentation, DetectionConfig
 from worker.training.darknet.data import box_sides, divide
 from worker.training.darknet.source import PictureSource

@@ -1,6 +1,6 @@
 """A training run, from data sets to a model's files. Imports Keras: choose the backend before.
 
-The folder of a run has `training.json` (see `TrainingRun`), `last.npz` (what a run goes on from), the best model's
+The folder of a run has `training.json` (see `DetectionRun`), `last.npz` (what a run goes on from), the best model's
 `.cfg`, `.weights`, `.names` and catalogue entry (`.toml`), and `val/` and `test/` with the truth in COCO's format.
 """
 
@@ -14,18 +14,19 @@ from typing import Final
 import numpy as np
 from keras import ops
 
+from shared.runs import Epoch
 from worker.models.darknet.cfg import load_cfg, parse_cfg
 from worker.models.darknet.network import Layout, build_network
 from worker.models.darknet.plan import Plan, make_plan
 from worker.models.darknet.weights import ConvolutionWeights, read_weights
+from worker.training.checkpoint import CHECKPOINT, DOCUMENT, Checkpoint, load_checkpoint, save_checkpoint, save_document
 from worker.training.darknet.anchors import find_anchors
 from worker.training.darknet.augment import Augmenter
 from worker.training.darknet.batches import Batches
 from worker.training.darknet.cfg_text import adapt_cfg, anchor_count
-from worker.training.darknet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from worker.training.darknet.config import DetectionConfig
 from worker.training.darknet.data import TrainingData, box_sides, divide
-from worker.training.darknet.document import Epoch, TrainingRun
+from worker.training.darknet.document import DetectionRun
 from worker.training.darknet.export import catalog_entry, write_model
 from worker.training.darknet.measuring import measure, write_truth
 from worker.training.darknet.network import LOSS_NAMES, AverageWeights, TrainedNetwork, first_weights, take_weights
@@ -38,8 +39,6 @@ from worker.training.errors import TrainingError
 logger = logging.getLogger(__name__)
 
 SMALL_CFG: Final = Path(__file__).with_name("small.cfg")
-CHECKPOINT: Final = "last.npz"
-DOCUMENT: Final = "training.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def train_detector(
     also: Sequence[Dataset] = (),
     start: Start | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> TrainingRun:
+) -> DetectionRun:
     """Train a detector, or go on with a run that was broken off in `folder`.
 
     Args:
@@ -87,7 +86,7 @@ def train_detector(
     start = start or Start()
     data = divide(dataset, also, config)
     cfg = _fit_cfg(start.cfg, data, config)
-    run = TrainingRun(name=name, config=config, labels=data.labels, cfg=cfg, files=data.files)
+    run = DetectionRun(name=name, config=config, labels=data.labels, cfg=cfg, files=data.files)
     folder.mkdir(parents=True, exist_ok=True)
     for part, samples in (("val", data.splits.val), ("test", data.splits.test)):
         if samples:
@@ -123,7 +122,7 @@ class _Fit:
     """One run: the networks, and what has happened so far."""
 
     def __init__(
-        self, run: TrainingRun, data: TrainingData, folder: Path, weights: dict[int, ConvolutionWeights]
+        self, run: DetectionRun, data: TrainingData, folder: Path, weights: dict[int, ConvolutionWeights]
     ) -> None:
         config = run.config
         self._run = run
@@ -144,7 +143,7 @@ class _Fit:
         self._average = AverageWeights(self._trained.trainable_variables, config.ema_decay)
         self._trained.optimizer.build(self._trained.trainable_variables)
 
-    def go(self, on_epoch: Callable[[Epoch], None]) -> TrainingRun:
+    def go(self, on_epoch: Callable[[Epoch], None]) -> DetectionRun:
         """Train to the end."""
         self._resume()
         while self._run.ending is None:
@@ -213,7 +212,7 @@ class _Fit:
         description = f"Trained on {len(self._data.train)} images to find: {', '.join(run.labels[:10])}."
         entry = catalog_entry(self._folder, run.name, run.name, description)
         (self._folder / f"{run.name}.toml").write_text(entry, encoding="utf-8")
-        self._write_document()
+        save_document(self._folder / DOCUMENT, self._run)
 
     def _save(self) -> None:
         arrays = {
@@ -222,19 +221,14 @@ class _Fit:
             "optimizer": [ops.convert_to_numpy(variable) for variable in self._trained.optimizer.variables],
         }
         save_checkpoint(self._folder / CHECKPOINT, Checkpoint(self._run.model_dump(mode="json"), arrays))
-        self._write_document()
-
-    def _write_document(self) -> None:
-        scratch = self._folder / f"{DOCUMENT}.new"
-        scratch.write_text(self._run.model_dump_json(indent=2), encoding="utf-8")
-        scratch.replace(self._folder / DOCUMENT)
+        save_document(self._folder / DOCUMENT, self._run)
 
     def _resume(self) -> None:
         path = self._folder / CHECKPOINT
         if not path.exists():
             return
         stored = load_checkpoint(path)
-        before = TrainingRun.model_validate(stored.document)
+        before = DetectionRun.model_validate(stored.document)
         if before.plan_of_it() != self._run.plan_of_it():
             raise TrainingError(f"{self._folder} has a run with other settings or data: take another folder")
         targets = {"network": self._trained.network.weights, "optimizer": self._trained.optimizer.variables}

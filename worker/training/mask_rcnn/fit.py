@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from shared.entries import MaskRcnnEntry
 from worker.models.mask_rcnn.plan import Plan
+from worker.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from worker.training.darknet.augment import Source
-from worker.training.darknet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from worker.training.errors import TrainingError
 from worker.training.mask_rcnn.batches import Batches
 from worker.training.mask_rcnn.config import MaskRcnnConfig
