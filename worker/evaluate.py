@@ -58,8 +58,8 @@ class EvaluationError(Exception):
 class Report:
     """The outcome.
 
-    `metrics` has the keys of `METRICS`, and of `MASK_METRICS` if masks were measured, from 0 to 1; -1 where the data has
-    nothing to measure it.
+    `metrics` has the keys of `METRICS`, and of `MASK_METRICS` if masks were measured, from 0 to 1; -1 where the
+    data has nothing to measure it.
     """
 
     metrics: dict[str, float]
@@ -108,6 +108,7 @@ def evaluate(
     for image in tqdm(images, desc=model.entry.name, disable=None if progress else True):
         pixels = _read_image(data / "images" / str(image["file_name"]))
         found = model.detect(pixels, score=SCORE, iou=iou, max_detections=MAX_DETECTIONS)
+        image["height"], image["width"] = pixels.shape[:2]  # pycocotools asks for them, not all annotations say
         boxes += _coco_results(found, int(image["id"]), categories)
         masks += _coco_masks(found, int(image["id"]), categories, pixels.shape[:2])
     seconds = time.perf_counter() - started
