@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared.catalog import load_catalog
-from shared.entries import ClassifierEntry, DarknetEntry, ModelEntry
+from shared.entries import ClassifierEntry, DarknetEntry, MaskRcnnEntry, ModelEntry
 from shared.runs import Epoch, RunRequest, TrainingRun
 from shared.settings import Settings
 from worker.training.checkpoint import CHECKPOINT, DOCUMENT
@@ -17,6 +17,8 @@ from worker.training.classifiers.config import ClassificationConfig
 from worker.training.darknet.config import DetectionConfig
 from worker.training.datasets.description import Dataset
 from worker.training.errors import TrainingError
+from worker.training.mask_rcnn.config import MaskRcnnConfig
+from worker.training.mask_rcnn.small import SIDE, first_heads_epochs, renamed, small_entry
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ def train(
         case "detection":
             return _detection(request, dataset, folder, settings, on_epoch)
         case "masks":
-            return _masks(request, dataset, folder, on_epoch)
+            return _masks(request, dataset, folder, settings, on_epoch)
 
 
 def files_to_go_on(folder: Path, name: str) -> list[Path]:
@@ -152,37 +154,18 @@ def find_backbone(config: ClassificationConfig, settings: Settings, name: str | 
     return None
 
 
-def _masks(request: RunRequest, dataset: Dataset, folder: Path, on_epoch: OnEpoch) -> TrainingRun:
-    from worker.training.mask_rcnn.config import MaskRcnnConfig, Stage
-    from worker.training.mask_rcnn.fit import Progress
-    from worker.training.mask_rcnn.on_dataset import small_entry, train_on_dataset
+def _masks(request: RunRequest, dataset: Dataset, folder: Path, settings: Settings, on_epoch: OnEpoch) -> TrainingRun:
+    from worker.training.mask_rcnn.fit import train_mask_rcnn
 
-    wanted = _common(request)
-    stage = Stage(part="all", epochs=wanted.get("epochs", 100), learning_rate=wanted.get("learning_rate", 1e-3))
-    config = MaskRcnnConfig(stages=(stage,), batch_size=wanted.get("batch_size", 4), seed=request.seed)
-    history: list[Epoch] = []
-
-    def tell(progress: Progress) -> None:
-        history.append(
-            Epoch(
-                epoch=progress.epoch,
-                epochs=progress.epochs,
-                losses=progress.losses,
-                metrics=None,
-                learning_rate=progress.learning_rate,
-                seconds=progress.seconds,
-            )
-        )
-        on_epoch(history[-1])
-
-    entry = small_entry(request.name, request.size or 256)
-    train_on_dataset(entry, dataset, folder, config, held_out=wanted.get("test", 0.2), on_epoch=tell)
-    return TrainingRun(
-        kind="masks",
-        name=request.name,
-        labels=dataset.labels,
-        files={},
-        history=tuple(history),
-        best=history[-1] if history else None,
-        ending="completed",
-    )
+    entry, weights = small_entry(request.name, request.size or SIDE), None
+    if request.start is not None:
+        begun = _installed(request.start, settings)
+        weights = settings.weights_dir / begun.weights.name
+        if isinstance(begun, MaskRcnnEntry):
+            entry = renamed(begun, request.name, request.size)
+        elif not isinstance(begun, DarknetEntry):
+            raise TrainingError(f"{request.start} has no weights for a Mask R-CNN")
+    config = MaskRcnnConfig(**_common(request))
+    heads = first_heads_epochs(config.epochs, weights)
+    config = config.model_copy(update={"heads_epochs": heads})
+    return train_mask_rcnn(entry, dataset, folder, config, weights=weights, on_epoch=on_epoch)

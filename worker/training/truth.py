@@ -14,7 +14,7 @@ FILE: Final = "instances.json"
 
 
 def write_truth(samples: Sequence[Sample], labels: Sequence[str], folder: Path) -> None:
-    """Write a part of a data set as COCO's `instances.json`, with the full paths of its images, and masks if it has any.
+    """Write a part of a data set as COCO's `instances.json`: full paths of its images, and masks if it has any.
 
     Raises:
         DatasetError: a mask cannot be read.

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.runs import Backbone
-from worker.training.darknet.config import Precision
+from worker.training.config import Precision
 
 #: pixels; the backbones halve their input five times
 Side = Annotated[int, Field(ge=32, le=1024, multiple_of=32)]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from worker.models.mask_rcnn.plan import Plan
 from worker.models.mask_rcnn.preprocess import prepare
-from worker.training.darknet.augment import MIN_SIDE, MIN_VISIBLE, Picture, shift_colours
-from worker.training.darknet.config import Augmentation
+from worker.training.config import Augmentation
 from worker.training.errors import TrainingError
+from worker.training.pictures import MIN_SIDE, MIN_VISIBLE, Picture, shift_colours
 
 #: pixels beyond the photo: Matterport's canvas is black
 BLACK: Final = (0, 0, 0)
