@@ -43,7 +43,7 @@ class ClassificationConfig(BaseModel):
     val: float = Field(0.15, ge=0, lt=1)
     #: share of all images held out to the end; a given split is kept
     test: float = Field(0.2, ge=0, lt=1)
-    #: from weights of other pictures: in this share of the epochs only the new last layer learns, the backbone is frozen
+    #: from weights of other pictures: in this share of the epochs the backbone is frozen, only the last layer learns
     frozen: float = Field(0.4, ge=0, le=1)
     #: then this share of the backbone's layers, the last ones, learns with it
     unfrozen: float = Field(0.4, ge=0, le=1)
