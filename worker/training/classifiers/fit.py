@@ -132,6 +132,9 @@ class _Fit:
             self._begin(self._stage(number))
         reseed([*self._augmenter.layers, *self._trained.network.layers], config.seed, number)
         order = np.random.default_rng([config.seed, number]).permutation(len(self._train))
+        if number == 1:
+            first = self._train.take(order[: config.batch_size].tolist())
+            self._trained.see_first(scale_colours(first, self._preprocessing))
         # every batch has as many, the last one of an epoch is filled up from its beginning
         losses = [self._step(part) for part in np.resize(order, (self._steps, config.batch_size))]
         loss = round(float(np.mean(losses)), 5)

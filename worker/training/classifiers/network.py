@@ -18,7 +18,7 @@ from worker.training.classifiers.config import ClassificationConfig
 #: the classes of ImageNet, which weights to begin with are for
 IMAGENET: Final = 1000
 #: of the running averages of batch normalisation; Keras' 0.99 lags behind in a run of a few hundred steps
-MOMENTUM: Final = 0.95
+MOMENTUM: Final = 0.9
 #: of the first weights of the last layer: nothing in particular is said at first
 LAST_DEVIATION: Final = 0.01
 CLIP_NORM: Final = 10.0
@@ -118,9 +118,23 @@ class TrainedNetwork:
         self.network = build_network(config, classes, config.precision)
         if weights is not None:
             load_backbone(self.network, config, weights)
+        self._set_momentum(MOMENTUM)
+
+    def see_first(self, images: NDArray[np.float32]) -> None:
+        """From scratch: begin the running averages of batch normalisation with those of some pictures.
+
+        Keras begins with a variance of 1. After a few dozen steps its remnant still exceeds the true variance of many
+        layers, and the network is blind where it is right in training.
+        """
+        if self._scratch:
+            self._set_momentum(0.0)
+            self.network(images, training=True)
+            self._set_momentum(MOMENTUM)
+
+    def _set_momentum(self, momentum: float) -> None:
         for layer in self.network.layers:
             if isinstance(layer, layers.BatchNormalization):
-                layer.momentum = MOMENTUM
+                layer.momentum = momentum
 
     def begin(self, stage: Stage, steps: int) -> None:
         """Set a stage up; `steps` are those of the whole stage."""
