@@ -1,4 +1,4 @@
-"""Train a model on your own data: `python -m worker.train detection|masks --data DIR --out DIR`.
+"""Train a model on your own data: `python -m worker.train classification|detection|masks --data DIR --out DIR`.
 
 The same command goes on with a run that was broken off. What is wrong with the data is said first; `--check` says that
 and no more. docs/train-your-own.md tells how data must look and what the options do.
@@ -20,7 +20,9 @@ from worker.engines import select_backend
 from worker.engines.threads import available_cpus
 from worker.models.errors import ModelFileError
 from worker.training.checkpoint import DOCUMENT
-from worker.training.config import Augmentation, RunConfig
+from worker.training.classifiers.command import add_options, make_config, table_lines
+from worker.training.classifiers.config import ClassificationConfig
+from worker.training.config import Augmentation, FindingConfig, RunConfig
 from worker.training.darknet.config import DetectionConfig
 from worker.training.datasets.check import Checked, DatasetReport, check
 from worker.training.datasets.description import Dataset
@@ -30,6 +32,7 @@ from worker.training.datasets.unpack import unpack
 from worker.training.errors import TrainingError
 from worker.training.mask_rcnn.config import MaskRcnnConfig
 from worker.training.mask_rcnn.small import SIDE, first_heads_epochs, renamed, small_entry
+from worker.training.runs import find_backbone
 
 
 def _header(*names: str) -> str:
@@ -39,6 +42,7 @@ def _header(*names: str) -> str:
 #: classes and problems that are shown; the report in the run's folder has more
 SHOWN: Final = 20
 HEADER: Final = _header("loss", "box", "object", "class", "AP", "AP50")
+CLASSES_HEADER: Final = _header("loss", "accuracy", "F1")
 MASKS_HEADER: Final = _header("loss", "anchors", "corners", "class", "box", "mask", "AP50", "mask AP", "mask AP50")
 #: of COCO's figures, those that are shown at the end
 _FIGURES: Final = ("AP", "AP50", "AP75")
@@ -51,13 +55,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return _masks(options) if options.kind == "masks" else _detection(options)
+        run = {"classification": _classification, "detection": _detection, "masks": _masks}[options.kind]
+        return run(options)
     except (DatasetError, ModelFileError, TrainingError, ValueError, OSError) as error:
         _say(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         _say("Stopped. The same command goes on after the last finished epoch.", file=sys.stderr)
         return 130
+
+
+def _classification(options: argparse.Namespace) -> int:
+    config = make_config(options, _common(options))
+    dataset = _checked(options.data, options.out)
+    if options.check:
+        return 0
+    weights = options.weights or find_backbone(config, get_settings())
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    select_backend("keras", options.threads)
+    # not before the backend is chosen
+    from worker.training.classifiers.fit import train_classifier
+
+    _say(CLASSES_HEADER)
+    run = train_classifier(
+        options.name,
+        dataset,
+        options.out,
+        config,
+        classes=options.classes.split(",") if options.classes else None,
+        weights=weights,
+        on_epoch=_print_classes_epoch,
+    )
+    _print_end(run, options.out, "keras, .json", ("accuracy", "f1"))
+    for line in table_lines(run.table) if run.table else ():
+        _say(line)
+    return 0
 
 
 def _detection(options: argparse.Namespace) -> int:
@@ -88,7 +120,7 @@ def _masks(options: argparse.Namespace) -> int:
     run = train_mask_rcnn(
         entry, dataset, options.out, config, also=also, weights=options.weights, on_epoch=_print_masks_epoch
     )
-    _print_end(run, options.out, "h5", (*_FIGURES, *(f"mask_{name}" for name in _FIGURES)))
+    _print_end(run, options.out, "h5, .names", (*_FIGURES, *(f"mask_{name}" for name in _FIGURES)))
     return 0
 
 
@@ -106,6 +138,7 @@ def _mask_network(options: argparse.Namespace) -> MaskRcnnEntry:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker.train", description="Train a model on your own data.")
     kinds = parser.add_subparsers(dest="kind", required=True)
+    _add_classification(kinds.add_parser("classification", help="a classifier, from a folder a class or from boxes"))
     _add_detection(kinds.add_parser("detection", help="a detector of the YOLOv3 family"))
     _add_masks(kinds.add_parser("masks", help="a Mask R-CNN: boxes and outlines"))
     return parser
@@ -121,31 +154,43 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser, defaults: RunConfig) -> None:
-    """What can be said of the training of any network that finds objects."""
+    """What can be said of any training."""
     add = parser.add_argument
-    add("--also", type=Path, action="append", default=[], help="more data, all of it for training; several times")
     add("--epochs", type=int, default=defaults.epochs, help="(%(default)s)")
     add("--batch", type=int, default=defaults.batch_size, help="images of a step (%(default)s)")
     add("--seed", type=int, default=defaults.seed, help="of split, first weights and augmentation (%(default)s)")
     add("--val", type=float, default=defaults.val, help="share of training images to choose by (%(default)s)")
     add("--test", type=float, default=defaults.test, help="share of images held out (%(default)s)")
     add("--learning-rate", type=float, default=defaults.learning_rate, help="(%(default)s)")
-    paste = defaults.augmentation.paste
-    add("--paste", type=float, default=paste, help="of pasted objects, if there are masks (%(default)s)")
     add("--precision", default=defaults.precision, help="float32, mixed_float16 or mixed_bfloat16 (%(default)s)")
     add("--validate-every", type=int, default=defaults.validate_every, help="epochs (%(default)s)")
     add("--patience", type=int, help="stop when so many epochs brought nothing better")
 
 
+def _add_finding(parser: argparse.ArgumentParser, defaults: FindingConfig) -> None:
+    """What can be said of the training of any network that finds objects."""
+    _add_run(parser, defaults)
+    add = parser.add_argument
+    add("--also", type=Path, action="append", default=[], help="more data, all of it for training; several times")
+    paste = defaults.augmentation.paste
+    add("--paste", type=float, default=paste, help="of pasted objects, if there are masks (%(default)s)")
+
+
 def _common(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings of `_add_run`, less the augmentation."""
+    """The settings of `_add_run`."""
     same = ("epochs", "seed", "val", "test", "learning_rate", "precision", "validate_every", "patience")
     return {"batch_size": options.batch, **{name: getattr(options, name) for name in same}}
 
 
+def _add_classification(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    _add_run(parser, ClassificationConfig())
+    add_options(parser)
+
+
 def _add_masks(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    _add_run(parser, MaskRcnnConfig())
+    _add_finding(parser, MaskRcnnConfig())
     add = parser.add_argument
     add("--network", default="small", help="'small', or that of a Mask R-CNN of the catalogue (%(default)s)")
     add("--weights", type=Path, help="to go on from: a Mask R-CNN's .h5, or a detector's .weights; none: from scratch")
@@ -157,7 +202,7 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
 def _add_detection(parser: argparse.ArgumentParser) -> None:
     defaults = DetectionConfig()
     _add_common(parser)
-    _add_run(parser, defaults)
+    _add_finding(parser, defaults)
     add = parser.add_argument
     add("--cfg", default="small", help="the network: 'small', or a Darknet .cfg (%(default)s)")
     add("--weights", type=Path, help="of that .cfg, to go on from; none: from scratch")
@@ -216,7 +261,7 @@ def _train(options: argparse.Namespace, config: DetectionConfig, dataset: Datase
     start = Start(SMALL_CFG if options.cfg == "small" else Path(options.cfg), options.weights)
     _say(HEADER)
     run = train_detector(options.name, dataset, options.out, config, also=also, start=start, on_epoch=_print_epoch)
-    _print_end(run, options.out, "cfg, .weights", _FIGURES)
+    _print_end(run, options.out, "cfg, .weights, .names", _FIGURES)
     return 0
 
 
@@ -226,7 +271,11 @@ def _print_end(run: TrainingRun, out: Path, files: str, figures: Sequence[str]) 
     if run.held_out is not None:
         text = ", ".join(f"{name.replace('_', ' ')} {100 * run.held_out[name]:.1f} %" for name in figures)
         _say(f"held out, {len(run.files['test'])} images: {text}")
-    _say(f"{out / run.name}.{files}, .names, .toml (entry for the catalogue); {out / DOCUMENT}")
+    _say(f"{out / run.name}.{files}, .toml (entry for the catalogue); {out / DOCUMENT}")
+
+
+def _print_classes_epoch(epoch: Epoch) -> None:
+    _print_row(epoch, ("loss",), ("accuracy", "f1"))
 
 
 def _print_epoch(epoch: Epoch) -> None:

@@ -1,4 +1,4 @@
-"""The settings that all networks which find objects are trained with; stored with the result."""
+"""The settings that all kinds of training share; stored with the result."""
 
 from typing import Literal
 
@@ -44,11 +44,16 @@ class RunConfig(BaseModel):
     #: the share of the run in which the learning rate rises from 0
     warmup: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.02, ge=0, le=1)
-    #: of the running average of the weights that is measured and saved
-    ema_decay: float = Field(0.998, ge=0, lt=1)
     precision: Precision = "float32"
     #: measured every so many epochs, and after the last one
     validate_every: int = Field(5, ge=1)
     #: ends the run when that many epochs have brought nothing better; None: never
     patience: int | None = Field(None, ge=1)
+
+
+class FindingConfig(RunConfig):
+    """What all networks that find objects are trained with."""
+
+    #: of the running average of the weights that is measured and saved
+    ema_decay: float = Field(0.998, ge=0, lt=1)
     augmentation: Augmentation = Augmentation()

@@ -1,7 +1,7 @@
-"""What the training of all networks that find objects has in common: epochs, the best of them, going on, the end.
+"""What all kinds of training have in common: epochs, the best of them, going on, the end.
 
 The folder of a run has `training.json` (its record), `last.npz` (what it goes on from), the best model's files and its
-catalogue entry (`.toml`), and `val/` and `test/` with the truth in COCO's format.
+catalogue entry (`.toml`). Where objects are found, `val/` and `test/` have the truth in COCO's format.
 """
 
 import logging
@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
+from shared.entries import ModelEntry
 from shared.runs import Epoch, TrainingRun
 from worker.training.checkpoint import CHECKPOINT, DOCUMENT, Checkpoint, load_checkpoint, save_checkpoint, save_document
 from worker.training.config import RunConfig
+from worker.training.entry_text import entry_text
 from worker.training.errors import TrainingError
 from worker.training.parts import TrainingData
 from worker.training.truth import write_truth
@@ -28,8 +30,8 @@ logger = logging.getLogger(__name__)
 _OUTCOME: Final = frozenset({"history", "best", "ending", "held_out", "table"})
 
 
-class FindingRun(TrainingRun):
-    """The record of such a run."""
+class FittedRun(TrainingRun):
+    """The record of a run, as the trainer knows it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +42,7 @@ class FindingRun(TrainingRun):
         return self.model_dump(mode="json", exclude=set(_OUTCOME))
 
 
-R = TypeVar("R", bound=FindingRun)
+R = TypeVar("R", bound=FittedRun)
 
 
 class Fit(ABC, Generic[R]):
@@ -60,9 +62,6 @@ class Fit(ABC, Generic[R]):
         self._data = data
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for part, samples in (("val", data.splits.val), ("test", data.splits.test)):
-            if samples:
-                write_truth(samples, data.labels, folder / part)
 
     @abstractmethod
     def _learn(self, number: int) -> list[dict[str, float]]:
@@ -74,19 +73,19 @@ class Fit(ABC, Generic[R]):
 
     @abstractmethod
     def _measure(self) -> dict[str, float]:
-        """The figures of the running averages on the part `val`."""
+        """The figures of what has been learnt on the part `val`."""
 
     @abstractmethod
     def _write(self, epoch: int) -> None:
-        """Write the running averages after so many epochs as the model's files."""
+        """Write what has been learnt after so many epochs as the model's files."""
 
     @abstractmethod
     def _measure_written(self) -> dict[str, float]:
         """The figures of the weights in the model's files on the part `test`."""
 
     @abstractmethod
-    def _entry(self) -> str:
-        """The entry for the catalogue, as text."""
+    def _entry(self) -> ModelEntry:
+        """The entry for the catalogue."""
 
     @abstractmethod
     def _arrays(self) -> dict[str, list[NDArray[Any]]]:
@@ -116,12 +115,10 @@ class Fit(ABC, Generic[R]):
         # read back from its files, as those will who use them
         held_out = self._measure_written() if self._data.splits.test else None
         self._run = self._run.model_copy(update={"held_out": held_out})
-        (self._folder / f"{self._run.name}.toml").write_text(self._entry(), encoding="utf-8")
+        entry = entry_text(self._folder, self._entry())
+        (self._folder / f"{self._run.name}.toml").write_text(entry, encoding="utf-8")
         save_document(self._folder / DOCUMENT, self._run)
         return self._run
-
-    def _description(self) -> str:
-        return f"Trained on {len(self._data.train)} images to find: {', '.join(self._run.labels[:10])}."
 
     def _epoch(self, number: int) -> Epoch:
         config = self._run.config
@@ -175,3 +172,16 @@ class Fit(ABC, Generic[R]):
         self._restore(stored.arrays, len(before.history))
         self._run = before
         logger.info("going on after epoch %d", len(before.history))
+
+
+class FindingFit(Fit[R]):
+    """A run of a network that finds objects."""
+
+    def __init__(self, run: R, data: TrainingData, folder: Path) -> None:
+        super().__init__(run, data, folder)
+        for part, samples in (("val", data.splits.val), ("test", data.splits.test)):
+            if samples:
+                write_truth(samples, data.labels, folder / part)
+
+    def _description(self) -> str:
+        return f"Trained on {len(self._data.train)} images to find: {', '.join(self._run.labels[:10])}."

@@ -1,4 +1,4 @@
-"""From data sets to what a detector is trained and measured on."""
+"""From data sets to what a network is trained and measured on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -3,12 +3,11 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
-from shared.runs import Backbone, ClassTable, Epoch
+from shared.runs import Backbone, ClassTable
 from worker.training.classifiers.config import ClassificationConfig, PhotoAugmentation
 
-HEADER: Final = f"{'epoch':>9} {'loss':>9} {'accuracy':>9} {'F1':>7} {'val loss':>9} {'rate':>9} {'s':>7}"
 #: classes whose confusion is printed; `training.json` has all
 SHOWN: Final = 20
 
@@ -22,12 +21,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, help="of the backbone, for ImageNet's 1000 classes; none: those that are installed")
     add("--classes", help="names with commas between: only these of the data; none: all")
     add("--size", type=int, default=defaults.image_size[0], help="side of the input, a multiple of 32 (%(default)s)")
-    add("--epochs", type=int, default=defaults.epochs, help="(%(default)s)")
-    add("--batch", type=int, default=defaults.batch_size, help="images of a step (%(default)s)")
-    add("--seed", type=int, default=defaults.seed, help="of split, first weights and augmentation (%(default)s)")
-    add("--val", type=float, default=defaults.val, help="share of training images to choose by (%(default)s)")
-    add("--test", type=float, default=defaults.test, help="share of images held out (%(default)s)")
-    add("--learning-rate", type=float, default=defaults.learning_rate, help="(%(default)s)")
     add("--frozen", type=float, default=defaults.frozen, help="share of epochs with a frozen backbone (%(default)s)")
     add("--unfrozen", type=float, default=defaults.unfrozen, help="share of its layers that then learns (%(default)s)")
     add("--label-smoothing", type=float, default=defaults.label_smoothing, help="(%(default)s)")
@@ -37,12 +30,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--zoom", type=float, default=augmentation.zoom, help="share (%(default)s)")
     add("--brightness", type=float, default=augmentation.brightness, help="share (%(default)s)")
     add("--shear", type=float, default=augmentation.shear, help="share (%(default)s)")
-    add("--precision", default=defaults.precision, help="float32, mixed_float16 or mixed_bfloat16 (%(default)s)")
-    add("--patience", type=int, help="stop when so many epochs brought nothing better")
 
 
-def make_config(options: argparse.Namespace) -> ClassificationConfig:
-    """The settings that the options say.
+def make_config(options: argparse.Namespace, common: dict[str, Any]) -> ClassificationConfig:
+    """The settings that the options say; `common` are those of every kind of training.
 
     Raises:
         ValueError: one is out of its bounds.
@@ -50,18 +41,10 @@ def make_config(options: argparse.Namespace) -> ClassificationConfig:
     return ClassificationConfig(
         backbone=options.backbone,
         image_size=(options.size, options.size),
-        epochs=options.epochs,
-        batch_size=options.batch,
-        seed=options.seed,
-        val=options.val,
-        test=options.test,
-        learning_rate=options.learning_rate,
         frozen=options.frozen,
         unfrozen=options.unfrozen,
         label_smoothing=options.label_smoothing,
         class_weights=not options.no_class_weights,
-        precision=options.precision,
-        patience=options.patience,
         augmentation=PhotoAugmentation(
             flip=not options.no_flip,
             rotation=options.rotation,
@@ -69,17 +52,7 @@ def make_config(options: argparse.Namespace) -> ClassificationConfig:
             brightness=options.brightness,
             shear=options.shear,
         ),
-    )
-
-
-def epoch_line(epoch: Epoch) -> str:
-    """A line below `HEADER`."""
-    metrics = epoch.metrics
-    shares = [f"{100 * metrics[name]:.1f}" if metrics else "" for name in ("accuracy", "f1")]
-    loss = f"{metrics['loss']:.3f}" if metrics else ""
-    return (
-        f"{epoch.epoch:>4}/{epoch.epochs:<4} {epoch.losses['loss']:>9.3f} {shares[0]:>9} {shares[1]:>7} {loss:>9} "
-        f"{epoch.learning_rate:>9.2e} {epoch.seconds:>7.1f}"
+        **common,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.runs import Backbone
-from worker.training.config import Precision
+from worker.training.config import RunConfig
 
 #: pixels; the backbones halve their input five times
 Side = Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
@@ -28,30 +28,20 @@ class PhotoAugmentation(BaseModel):
     shear: float = Field(0.05, ge=0, le=1)
 
 
-class ClassificationConfig(BaseModel):
+class ClassificationConfig(RunConfig):
     """How a classifier is trained."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: Backbone = "mobilenet_v2"
     #: height and width of the input
     image_size: tuple[Side, Side] = (224, 224)
     epochs: int = Field(30, ge=1, le=100_000)
-    batch_size: int = Field(16, ge=1, le=1024)
-    seed: int = Field(0, ge=0, lt=1 << 32)
-    #: share of the training images that the best checkpoint is chosen by; a given split is kept
     val: float = Field(0.15, ge=0, lt=1)
-    #: share of all images held out to the end; a given split is kept
-    test: float = Field(0.2, ge=0, lt=1)
     #: from weights of other pictures: in this share of the epochs the backbone is frozen, only the last layer learns
     frozen: float = Field(0.4, ge=0, le=1)
     #: then this share of the backbone's layers, the last ones, learns with it
     unfrozen: float = Field(0.4, ge=0, le=1)
-    #: of the new last layer; rises from 0 at the beginning, and falls as a half cosine to 0
-    learning_rate: float = Field(1e-3, gt=0, le=1)
-    #: the learning rate while the backbone learns is so many times that; from scratch it makes no difference
+    #: the learning rate while the backbone's weights of other pictures learn, too, is so many times `learning_rate`
     fine_tuning: float = Field(0.1, gt=0, le=1)
-    #: the share of a stage in which the learning rate rises
     warmup: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0, le=1)
     #: share of the values before the last layer that are left out at random
@@ -60,7 +50,5 @@ class ClassificationConfig(BaseModel):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     #: images of rare classes count for more, so that all classes count the same
     class_weights: bool = True
-    precision: Precision = "float32"
-    #: ends the run when that many epochs have brought nothing better; None: never
-    patience: int | None = Field(None, ge=1)
+    validate_every: int = Field(1, ge=1)
     augmentation: PhotoAugmentation = PhotoAugmentation()

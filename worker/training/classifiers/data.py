@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -12,24 +12,10 @@ from worker.training.classifiers.config import ClassificationConfig
 from worker.training.datasets.description import Dataset, Sample, Split
 from worker.training.datasets.errors import DatasetError
 from worker.training.datasets.split import Splits, split_samples
+from worker.training.parts import TrainingData
 
 #: pixels: a box that is smaller shows too little
 MIN_BOX: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """The parts of a data set.
-
-    Args:
-        labels: of the classes to tell apart.
-        splits: samples of one class each, its index in `labels`. Those that have a box are cut out of their photo.
-        files: names of all images by part, for the record; of what is cut out with the number of the box.
-    """
-
-    labels: tuple[str, ...]
-    splits: Splits
-    files: dict[str, tuple[str, ...]]
 
 
 def divide(dataset: Dataset, classes: Sequence[str] | None, config: ClassificationConfig) -> TrainingData:
@@ -43,6 +29,10 @@ def divide(dataset: Dataset, classes: Sequence[str] | None, config: Classificati
         dataset: with a class for each image, or with boxes.
         classes: the classes to tell apart, of those of the data set; None: all that it has pictures of.
         config: shares and seed.
+
+    Returns:
+        Samples of one class each, its index in `labels`. Those that have a box are cut out of their photo; their names
+        say the box, too.
 
     Raises:
         DatasetError: a class is not in the data set, or there are not two classes to learn.
@@ -68,7 +58,7 @@ def divide(dataset: Dataset, classes: Sequence[str] | None, config: Classificati
         raise DatasetError(f"{name} has fewer than two classes to learn: nothing to tell apart")
     named = {"train": splits.train, "val": splits.val, "test": splits.test}
     files = {which: tuple(_name(dataset, picture) for picture in part) for which, part in named.items()}
-    return TrainingData(labels, splits, files)
+    return TrainingData(labels, splits, (), files)
 
 
 def class_weights(class_ids: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

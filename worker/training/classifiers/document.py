@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.runs import TrainingRun
 from worker.training.classifiers.config import ClassificationConfig
+from worker.training.fit import FittedRun
 
 
 class BackboneFile(BaseModel):
@@ -17,16 +17,10 @@ class BackboneFile(BaseModel):
     sha256: str
 
 
-class ClassificationRun(TrainingRun):
+class ClassificationRun(FittedRun):
     """A run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["classification"] = "classification"
     config: ClassificationConfig
     #: None: from scratch
     start: BackboneFile | None = None
-
-    def plan_of_it(self) -> dict[str, object]:
-        """What must be the same for a run to be resumed."""
-        return self.model_dump(mode="json", include={"name", "config", "labels", "start", "files"})

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ from shared.runs import Backbone
 from worker.engines import KerasModel
 from worker.models.classifiers.networks import build_application
 from worker.training.classifiers.config import ClassificationConfig
+from worker.training.optimizing import Optimizer, make_optimizer
 
 #: the classes of ImageNet, which weights to begin with are for
 IMAGENET: Final = 1000
@@ -21,7 +22,6 @@ IMAGENET: Final = 1000
 MOMENTUM: Final = 0.9
 #: of the first weights of the last layer: nothing in particular is said at first
 LAST_DEVIATION: Final = 0.01
-CLIP_NORM: Final = 10.0
 
 _BACKBONES: Final[dict[Backbone, Callable[..., KerasModel]]] = {
     "mobilenet_v2": keras.applications.MobileNetV2,
@@ -144,14 +144,8 @@ class TrainedNetwork:
             # of a trained backbone normalisation keeps its statistics: the new pictures are too few for their own
             normalises = isinstance(layer, layers.BatchNormalization)
             layer.trainable = index >= kept and (self._scratch or not normalises)
-        warmup = max(1, round(self._config.warmup * steps))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, steps - warmup), warmup_target=stage.learning_rate, warmup_steps=warmup
-        )
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=self._config.weight_decay, global_clipnorm=CLIP_NORM)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        if self._config.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        config = self._config.model_copy(update={"learning_rate": stage.learning_rate})
+        optimizer = make_optimizer(config, steps)
         loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=self._config.label_smoothing)
         # XLA makes convolutions on a CPU three times slower than TensorFlow's own
         self.network.compile(optimizer=optimizer, loss=loss, auto_scale_loss=False, jit_compile=False)
@@ -168,6 +162,6 @@ class TrainedNetwork:
         return float(self.network.train_on_batch(images, truth, sample_weight=weights, return_dict=True)["loss"])
 
     @property
-    def optimizer(self) -> Any:  # noqa: ANN401 -- Keras comes without types
+    def optimizer(self) -> Optimizer:
         """Of the present stage."""
         return self.network.optimizer

@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from worker.training.config import RunConfig
+from worker.training.config import FindingConfig
 
 BoxLoss = Literal["squared", "ciou"]
 
 
-class DetectionConfig(RunConfig):
+class DetectionConfig(FindingConfig):
     """How a detector of the YOLOv3 family is trained."""
 
     #: height and width of the input, each a multiple of the largest stride; None: as the cfg says

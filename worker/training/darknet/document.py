@@ -3,10 +3,10 @@
 from typing import Literal
 
 from worker.training.darknet.config import DetectionConfig
-from worker.training.fit import FindingRun
+from worker.training.fit import FittedRun
 
 
-class DetectionRun(FindingRun):
+class DetectionRun(FittedRun):
     """A run."""
 
     kind: Literal["detection"] = "detection"

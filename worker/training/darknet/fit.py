@@ -9,6 +9,7 @@ from typing import Any, Final
 from keras import ops
 from numpy.typing import NDArray
 
+from shared.entries import DarknetEntry
 from shared.runs import Epoch
 from worker.models.darknet.cfg import load_cfg, parse_cfg
 from worker.models.darknet.network import Layout, build_network
@@ -20,13 +21,13 @@ from worker.training.darknet.batches import Batches
 from worker.training.darknet.cfg_text import adapt_cfg, anchor_count
 from worker.training.darknet.config import DetectionConfig
 from worker.training.darknet.document import DetectionRun
-from worker.training.darknet.export import catalog_entry, write_model
+from worker.training.darknet.export import make_entry, write_model
 from worker.training.darknet.measuring import measure
 from worker.training.darknet.network import LOSS_NAMES, TrainedNetwork, first_weights, take_weights
 from worker.training.darknet.targets import TargetEncoder
 from worker.training.datasets.description import Dataset
 from worker.training.datasets.pixels import read_pixels
-from worker.training.fit import Fit
+from worker.training.fit import FindingFit
 from worker.training.optimizing import AverageWeights
 from worker.training.parts import TrainingData, divide
 from worker.training.source import PictureSource
@@ -109,7 +110,7 @@ def _first_weights(cfg: str, start: Start, seed: int) -> dict[int, ConvolutionWe
     return weights
 
 
-class _DetectorFit(Fit[DetectionRun]):
+class _DetectorFit(FindingFit[DetectionRun]):
     """One run: the networks, and what has happened so far."""
 
     def __init__(
@@ -161,8 +162,8 @@ class _DetectorFit(Fit[DetectionRun]):
         network = build_network(self._plan, weights, Layout("channels_last"))
         return measure(network, self._plan, self._run.labels, self._folder / "test")
 
-    def _entry(self) -> str:
-        return catalog_entry(self._folder, self._run.name, self._run.name, self._description())
+    def _entry(self) -> DarknetEntry:
+        return make_entry(self._run.name, self._description())
 
     def _arrays(self) -> dict[str, list[NDArray[Any]]]:
         return {

@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from worker.training.config import Augmentation, RunConfig
+from worker.training.config import Augmentation, FindingConfig
 
 #: "heads": all but the backbone, which keeps its weights and statistics; "all": everything
 Part = Literal["heads", "all"]
 
 
-class MaskRcnnConfig(RunConfig):
+class MaskRcnnConfig(FindingConfig):
     """How a Mask R-CNN is trained. The numbers of regions are those of arXiv 1703.06870 and 1506.01497."""
 
     epochs: int = Field(100, ge=1, le=100_000)

@@ -3,11 +3,11 @@
 from typing import Literal
 
 from shared.entries import MaskRcnnEntry
-from worker.training.fit import FindingRun
+from worker.training.fit import FittedRun
 from worker.training.mask_rcnn.config import MaskRcnnConfig
 
 
-class MasksRun(FindingRun):
+class MasksRun(FittedRun):
     """A run."""
 
     kind: Literal["masks"] = "masks"

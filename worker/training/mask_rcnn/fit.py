@@ -15,11 +15,11 @@ from worker.models.mask_rcnn.trunk import build_trunk
 from worker.models.mask_rcnn.weights_matterport import read_matterport
 from worker.training.datasets.description import Dataset
 from worker.training.errors import TrainingError
-from worker.training.fit import Fit
+from worker.training.fit import FindingFit
 from worker.training.mask_rcnn.batches import Batches
 from worker.training.mask_rcnn.config import MaskRcnnConfig
 from worker.training.mask_rcnn.document import MasksRun
-from worker.training.mask_rcnn.export import catalog_entry, write_model
+from worker.training.mask_rcnn.export import write_model
 from worker.training.mask_rcnn.measuring import measure
 from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn
 from worker.training.mask_rcnn.start import LayerWeights, start_weights
@@ -71,7 +71,7 @@ def train_mask_rcnn(
     return _MaskRcnnFit(run, data, folder, first).go(on_epoch)
 
 
-class _MaskRcnnFit(Fit[MasksRun]):
+class _MaskRcnnFit(FindingFit[MasksRun]):
     """One run: the network, and what has happened so far."""
 
     rank = ("mask_AP", "mask_AP50")
@@ -113,9 +113,8 @@ class _MaskRcnnFit(Fit[MasksRun]):
         heads = build_box_head(self._plan, weights), build_mask_head(self._plan, weights, "channels_last")
         return measure((trunk, *heads), self._run.entry, self._run.labels, self._folder / "test")
 
-    def _entry(self) -> str:
-        entry = self._run.entry.model_copy(update={"description": self._description()})
-        return catalog_entry(self._folder, entry)
+    def _entry(self) -> MaskRcnnEntry:
+        return self._run.entry.model_copy(update={"description": self._description()})
 
     def _arrays(self) -> dict[str, list[NDArray[Any]]]:
         variables = {
