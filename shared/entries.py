@@ -114,7 +114,9 @@ class MaskRcnnEntry(ModelEntry):
     layout: Literal["matterport", "detectron2"] = Field(
         "matterport", description="whose file the weights are, and whose ways the network has: .h5 or .pkl"
     )
-    backbone: Literal["resnet18", "resnet50", "resnet101"] = "resnet101"
+    backbone: Literal["resnet18", "resnet50", "resnet101", "darknet"] = Field(
+        "resnet101", description='"darknet" is that of the small detector of the YOLOv3 family which ships as `person`'
+    )
     width: int = Field(64, ge=4, le=256, description="channels of the backbone's first convolution")
     fpn_channels: int = Field(256, ge=4, le=1024, description="TOP_DOWN_PYRAMID_SIZE")
     rpn_channels: int = Field(512, ge=4, le=2048, description="of the region proposal network; 256 in Detectron2")
@@ -135,6 +137,8 @@ class MaskRcnnEntry(ModelEntry):
     def _canvas_divides(self) -> Self:
         if self.layout == "matterport" and self.max_side % 64:
             raise ValueError("max_side must be a multiple of 64, as the pyramid halves it six times")
+        if self.layout == "detectron2" and self.backbone == "darknet":
+            raise ValueError('the backbone "darknet" is there in the layout "matterport" alone')
         return self
 
     @property

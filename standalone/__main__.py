@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
 from types import FrameType
 from typing import IO, Any, Final
 
@@ -19,7 +18,7 @@ from shared.catalog import load_catalog
 from shared.settings import Settings, get_settings
 from standalone import redis_server
 from standalone.processes import programs, supervisor_config
-from worker.weights import WeightsError, fetch_model
+from worker.weights import WeightsError, fetch_model, fetch_shipped
 
 #: seconds between two words of patience while the service comes up
 PATIENCE: Final = 15.0
@@ -99,11 +98,8 @@ def _fetch_default_model(settings: Settings) -> None:
         catalog = load_catalog(settings.catalog, settings.default_model)
     except (OSError, ValueError) as error:
         raise CannotStartError(f"the catalogue {settings.catalog} cannot be used: {error}") from None
-    fallback = catalog.models.get(catalog.fallback)
     shipped = settings.catalog.parent
-    if fallback is not None:
-        with suppress(WeightsError):  # not there either; the page says what to do
-            fetch_model(fallback, settings.weights_dir, settings.weights_source, shipped)
+    there = fetch_shipped(catalog, settings.weights_dir, shipped)
     entry = catalog[catalog.default]
     if not entry.missing_files(settings.weights_dir):
         return
@@ -112,8 +108,8 @@ def _fetch_default_model(settings: Settings) -> None:
         fetch_model(entry, settings.weights_dir, settings.weights_source, shipped)
     except WeightsError as error:
         print(f"dropsight: {error}", file=sys.stderr)
-        if fallback is not None and not fallback.missing_files(settings.weights_dir):
-            print(f"Until then the model {fallback.name} is used, which comes with the project.", file=sys.stderr)
+        if catalog.fallback in there:
+            print(f"Until then the model {catalog.fallback} is used, which comes with the project.", file=sys.stderr)
 
 
 def _watch(process: "subprocess.Popen[bytes]", settings: Settings) -> int:

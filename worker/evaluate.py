@@ -2,7 +2,8 @@
 
 DIR holds `images/` and `instances.json` in COCO's format. The figures are COCO's own (pycocotools): average precision
 over the IoU thresholds 0.50 to 0.95, over all classes that the annotations have. Detections above a score of 0.001
-count, 100 an image at most; of two boxes of one class with an IoU above 0.45 (`--iou`) the better one stays.
+count, 100 an image at most; of two boxes of one class with an IoU above 0.45 (`--iou`) the better one stays. Of a model
+that outlines objects the masks are measured, too, if the annotations have any.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import cv2
 import numpy as np
@@ -45,6 +46,8 @@ ALIASES: Final = {
 
 #: in the order of COCOeval's summary
 METRICS: Final = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
+#: the same of masks
+MASK_METRICS: Final = tuple(f"mask_{name}" for name in METRICS)
 
 
 class EvaluationError(Exception):
@@ -53,7 +56,11 @@ class EvaluationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome. `metrics` has the keys of `METRICS`, from 0 to 1; -1 where the data has nothing to measure it."""
+    """The outcome.
+
+    `metrics` has the keys of `METRICS`, and of `MASK_METRICS` if masks were measured, from 0 to 1; -1 where the
+    data has nothing to measure it.
+    """
 
     metrics: dict[str, float]
     images: int
@@ -96,16 +103,24 @@ def evaluate(
     if not images or all(each is None for each in categories):
         raise EvaluationError(f"{data} has no images, or none of its categories is one that the model knows")
     started = time.perf_counter()
-    results: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    masks: list[dict[str, Any]] = []
     for image in tqdm(images, desc=model.entry.name, disable=None if progress else True):
         pixels = _read_image(data / "images" / str(image["file_name"]))
         found = model.detect(pixels, score=SCORE, iou=iou, max_detections=MAX_DETECTIONS)
-        results += _coco_results(found, int(image["id"]), categories)
+        image["height"], image["width"] = pixels.shape[:2]  # pycocotools asks for them, not all annotations say
+        boxes += _coco_results(found, int(image["id"]), categories)
+        masks += _coco_masks(found, int(image["id"]), categories, pixels.shape[:2])
     seconds = time.perf_counter() - started
+    image_ids = [int(image["id"]) for image in images]
+    metrics = _measure(truth, image_ids, boxes)
+    if model.entry.task == "segmentation" and all(each.get("segmentation") for each in truth["annotations"]):
+        outlined = _measure(truth, image_ids, masks, "segm")
+        metrics |= {name: outlined[own] for name, own in zip(MASK_METRICS, METRICS, strict=True)}
     return Report(
-        metrics=_measure(truth, [int(image["id"]) for image in images], results),
+        metrics=metrics,
         images=len(images),
-        detections=len(results),
+        detections=len(boxes),
         seconds=seconds,
         unmatched=tuple(label for label, found in zip(model.labels, categories, strict=True) if found is None),
     )
@@ -136,7 +151,29 @@ def _coco_results(found: Detections, image_id: int, categories: list[int | None]
     ]
 
 
-def _measure(truth: dict[str, Any], image_ids: list[int], results: list[dict[str, Any]]) -> dict[str, float]:
+def _coco_masks(
+    found: Detections, image_id: int, categories: list[int | None], size: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    if found.masks is None:
+        return []
+    return [
+        {
+            "image_id": image_id,
+            "category_id": categories[class_id],
+            "segmentation": mask.to_rle((size[0], size[1])).model_dump(),
+            "score": score,
+        }
+        for mask, score, class_id in zip(found.masks, found.scores.tolist(), found.class_ids.tolist(), strict=True)
+        if categories[class_id] is not None
+    ]
+
+
+def _measure(
+    truth: dict[str, Any],
+    image_ids: list[int],
+    results: list[dict[str, Any]],
+    kind: Literal["bbox", "segm"] = "bbox",
+) -> dict[str, float]:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
         coco = COCO()
         coco.dataset = cast("Any", {"info": {}, **truth})
@@ -145,7 +182,7 @@ def _measure(truth: dict[str, Any], image_ids: list[int], results: list[dict[str
         detected = coco.loadRes(
             results or [{"image_id": image_ids[0], "category_id": -1, "bbox": [0, 0, 0, 0], "score": 0.0}]
         )
-        evaluation = COCOeval(coco, detected, "bbox")
+        evaluation = COCOeval(coco, detected, kind)
         evaluation.params.imgIds = image_ids
         evaluation.evaluate()
         evaluation.accumulate()

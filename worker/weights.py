@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -86,6 +87,26 @@ def fetch_model(
             f"Set WEIGHTS_SOURCE to a folder that holds it, or put {still} into {weights_dir}."
         ) from error
     return fetched
+
+
+def fetch_shipped(catalog: Catalog, weights_dir: Path, shipped: Path) -> list[str]:
+    """Put the models that come with the project into the weights folder.
+
+    Args:
+        catalog: all models.
+        weights_dir: where their files belong; may be `shipped` itself.
+        shipped: the folder of what comes with the project.
+
+    Returns:
+        Names of the models without addresses that are in the weights folder now: those, and the user's own.
+    """
+    there = []
+    for name, entry in catalog.models.items():
+        if not any(file.url for file in entry.files):
+            with suppress(WeightsError):  # neither here nor there
+                fetch_model(entry, weights_dir, shipped=shipped)
+                there.append(name)
+    return there
 
 
 def _is_good(path: Path, file: WeightFile) -> bool:
@@ -259,12 +280,8 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
         return 1
     status = 0
     shipped = settings.catalog.parent
-    if fallback is not None:
-        try:
-            fetch_model(fallback, settings.weights_dir, settings.weights_source, shipped)
-        except WeightsError as error:
-            print(error, file=sys.stderr)
-            fallback = None
+    if catalog.fallback not in fetch_shipped(catalog, settings.weights_dir, shipped):
+        fallback = None
     for entry in entries:
         try:
             fetched = fetch_model(entry, settings.weights_dir, settings.weights_source, shipped)

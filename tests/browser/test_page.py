@@ -70,6 +70,26 @@ def test_a_chosen_photo_becomes_a_row_that_says_what_is_in_it(page: Page, photos
     screenshot(page, "index-finished-light")
 
 
+def test_the_sample_picture_with_one_key(page: Page, screenshot: Screenshot) -> None:
+    page.goto("/")
+    button = page.get_by_role("button", name="Try a sample picture")
+    button.focus()
+    page.keyboard.press("Enter")
+    sample = finished(page, "sample.jpg")
+    expect(sample.locator(".labels")).to_contain_text("person")
+    expect(button).to_be_enabled()
+    screenshot(page, "index-sample-light")
+
+
+def test_without_scripts_the_sample_picture_can_be_saved(open_context: OpenContext) -> None:
+    page = open_context(java_script_enabled=False).new_page()
+    page.goto("/")
+    link = page.get_by_role("link", name="Take the sample picture")
+    answer = page.request.get(link.get_attribute("href") or "")
+    assert answer.ok
+    assert answer.headers["content-type"] == "image/jpeg"
+
+
 def test_dropped_on_the_page(page: Page, photos: Path) -> None:
     page.goto("/")
     content = base64.b64encode((photos / "eagle.jpg").read_bytes()).decode()
@@ -254,7 +274,7 @@ def test_by_keyboard_alone(page: Page, photos: Path) -> None:
         assert outline != "none", f"the focus cannot be seen on {order[-1]}"
         if order[-1] == "score":
             break
-    stops = ["skip", "pick-files", "pick-folder", "model", "score"]
+    stops = ["skip", "pick-files", "pick-folder", "try-sample", "model", "score"]
     assert [name for name in order if name in stops] == stops
 
     before = page.locator("#score-value").text_content()
@@ -329,6 +349,23 @@ def test_a_banner_says_which_model_is_missing(page: Page) -> None:
     expect(page.locator("#banner-model")).to_contain_text(f"make weights MODEL={models['default']}")
     expect(page.locator("#model")).to_contain_text("None is installed")
     assert page.locator("#model option:not([disabled])").count() == 0
+
+
+def test_what_ships_stands_in_for_the_default(page: Page, screenshot: Screenshot) -> None:
+    """As on a fresh clone without internet: the two models that come with the project, and how to get more."""
+    models = page.request.get("/models").json()
+    for model in models["models"]:
+        installed = model["name"] in ("person", "person-masks")
+        model.update(installed=installed, install=None if installed else f"make weights MODEL={model['name']}")
+    models["in_use"] = "person"
+    page.route("**/models", lambda route: route.fulfill(json=models))
+    page.goto("/")
+    expect(page.locator("#banner-model")).to_contain_text("Until it is, “People” is at work.")
+    expect(page.locator("#banner-model")).to_contain_text(f"make weights MODEL={models['default']}")
+    expect(page.locator("#model")).to_have_value("person")
+    expect(page.locator("#model option:not([disabled])")).to_have_text(["People", "People, outlined"])
+    expect(page.locator("#model-note summary")).to_contain_text("more can be installed")
+    screenshot(page, "index-shipped-light")
 
 
 def test_a_banner_says_that_no_worker_is_alive(page: Page, watch: Watch, screenshot: Screenshot) -> None:

@@ -321,12 +321,12 @@ def test_the_catalogue(data_dir: Path) -> None:
     classifiers = {name for name, entry in catalog.models.items() if isinstance(entry, ClassifierEntry)}
     assert classifiers == {"mobilenet_v2", "resnet50", "nasnet_mobile"}
     outliners = {name for name, entry in catalog.models.items() if isinstance(entry, MaskRcnnEntry)}
-    assert outliners == {"mask-rcnn-coco", "mask-rcnn-r50-fpn-3x"}
+    assert outliners == {"mask-rcnn-coco", "mask-rcnn-r50-fpn-3x", "person-masks"}
     for entry in catalog.models.values():
         if isinstance(entry, DarknetEntry):
             assert entry.resize == ("stretch" if "fastest" in entry.name else "letterbox")
         for file in entry.files:
-            if entry.name == catalog.fallback:  # in the repository itself
+            if entry.name in {"person", "person-masks"}:  # in the repository itself
                 assert (file.size, file.sha256) == _size_and_hash(ROOT / "weights" / file.name)
                 continue
             assert file.url

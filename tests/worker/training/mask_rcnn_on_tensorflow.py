@@ -1,43 +1,55 @@
-"""Checks and a training run on TensorFlow: `python -m tests.worker.training.mask_rcnn_on_tensorflow FOLDER`.
+"""Checks and a training run on TensorFlow: `python -m tests.worker.training.mask_rcnn_on_tensorflow DATA FOLDER`.
 
 TensorFlow does not share a process with other backends of Keras. Writes what went wrong into FOLDER/outcomes.json (an
-empty text for a check that passed), the small model of `mask_rcnn_shapes` and its `history.json`.
+empty text for a check that passed), the small model of `mask_rcnn_shapes` with its `history.json`, and `overfit.json`.
 """
 
-import functools
 import json
 import math
+import shutil
 import sys
-import tomllib
 import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from shared.entries import MaskRcnnEntry
-from tests.worker.training.mask_rcnn_shapes import LABELS, entry, picture
+from shared.runs import Epoch
+from tests.worker.darknet_files import write_random_weights
+from tests.worker.training.mask_rcnn_shapes import LABELS, dataset, entry, picture
+from worker.models.darknet.cfg import Shortcut, load_cfg
+from worker.models.darknet.network import Layout, build_network
+from worker.models.darknet.plan import make_plan
+from worker.models.darknet.weights import read_weights
 from worker.models.mask_rcnn.plan import Plan
-from worker.models.mask_rcnn.weights_matterport import read_matterport
-from worker.training.darknet.config import Augmentation
+from worker.models.mask_rcnn.trunk import build_trunk
+from worker.models.mask_rcnn.weights_matterport import read_matterport, write_matterport
+from worker.training.config import Augmentation
+from worker.training.darknet.fit import SMALL_CFG
 from worker.training.datasets.reading import read_dataset
 from worker.training.errors import TrainingError
 from worker.training.mask_rcnn.batches import Batches
-from worker.training.mask_rcnn.config import MaskRcnnConfig, Stage
+from worker.training.mask_rcnn.config import MaskRcnnConfig
+from worker.training.mask_rcnn.document import MasksRun
 from worker.training.mask_rcnn.export import shrink
-from worker.training.mask_rcnn.fit import Progress, train_mask_rcnn
+from worker.training.mask_rcnn.fit import train_mask_rcnn
 from worker.training.mask_rcnn.losses import box_head_losses, mask_loss, proposal_losses
-from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn, first_weights
-from worker.training.mask_rcnn.on_dataset import small_entry, train_on_dataset
+from worker.training.mask_rcnn.measuring import measure
+from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn
+from worker.training.mask_rcnn.small import small_entry
+from worker.training.mask_rcnn.start import first_weights, start_weights
+from worker.training.truth import write_truth
 
 IMAGES = 400
 CONFIG = MaskRcnnConfig(
-    stages=(Stage(part="all", epochs=12, learning_rate=3e-3),),
+    epochs=12,
+    learning_rate=3e-3,
+    val=0,
+    test=0,
     batch_size=4,
     regions=32,
     proposals=100,
@@ -45,8 +57,9 @@ CONFIG = MaskRcnnConfig(
 )
 #: as short as a run can be
 SHORT = CONFIG.model_copy(
-    update={"batch_size": 2, "stages": (Stage(part="heads", epochs=1), Stage(part="all", epochs=2))}
+    update={"batch_size": 2, "epochs": 3, "heads_epochs": 1, "val": 0.34, "test": 0.25, "validate_every": 1}
 )
+PLAIN = Augmentation(mosaic=0, flip=0, scale=0, translate=0, hue=0, saturation=0, brightness=0, paste=0)
 
 
 def check_losses(_: Path) -> None:
@@ -83,56 +96,41 @@ def check_losses(_: Path) -> None:
 
 
 def check_gradients(_: Path) -> None:
-    """They are numbers, the loss is the sum of its parts, and every weight moves."""
+    """They are numbers in any precision, the loss is the sum of its parts, and every weight moves."""
     plan = Plan.of(entry(), len(LABELS))
-    network = TrainedMaskRcnn(plan, first_weights(plan, 0), CONFIG)
-    before = network.weights()
-    # the first step is one of 0, as the learning rate rises from there
-    network.begin(Stage(part="all", epochs=1), 10)
     batch = next(Batches(plan, picture, 4, CONFIG).epoch(1))
-    for losses in (network.step(batch), network.step(batch)):
-        assert all(math.isfinite(value) for value in losses.values())
-        assert math.isclose(losses["loss"], sum(losses[name] for name in LOSS_NAMES[1:]), rel_tol=1e-4)
+    for precision in ("float32", "mixed_float16", "mixed_bfloat16"):
+        config = CONFIG.model_copy(update={"precision": precision})
+        network = TrainedMaskRcnn(plan, first_weights(plan, 0), config)
+        before = network.weights()
+        network.begin("all", 10)
+        # the first step is one of 0, as the learning rate rises from there; float16 skips those that overflow
+        for _step in range(2 if precision == "float32" else 5):
+            losses = network.step(batch)
+            assert all(math.isfinite(losses[name]) for name in LOSS_NAMES), (precision, losses)
+            assert math.isclose(losses["loss"], sum(losses[name] for name in LOSS_NAMES[1:]), rel_tol=1e-4)
+        assert math.isfinite(losses["gradient"]), precision
         assert losses["gradient"] > 0
-    after = network.weights()
-    still = [
-        f"{layer} {name}"
-        for layer in before
-        for name in before[layer]
-        if np.array_equal(before[layer][name], after[layer][name])
-    ]
-    assert not still, still
+        after = network.weights()
+        assert all(np.isfinite(value).all() for values in after.values() for value in values.values()), precision
+        still = [
+            f"{layer} {name}"
+            for layer in before
+            for name in before[layer]
+            if np.array_equal(before[layer][name], after[layer][name])
+        ]
+        assert not still, (precision, still)
+        policies = {layer.dtype_policy.name for part in network.parts for layer in part.layers if layer.weights}
+        assert policies == {precision}
+    assert keras.config.dtype_policy().name == "float32"
 
 
-def check_stages_and_resuming(folder: Path) -> None:
-    """The backbone rests while the heads learn; a run broken off goes on where it was, another one's is refused."""
-    seen: list[Progress] = []
-
-    def stop_after(epoch: int, progress: Progress) -> None:
-        seen.append(progress)
-        if progress.epoch == epoch:
-            raise KeyboardInterrupt
-
-    def run(config: MaskRcnnConfig, stop: int) -> None:
-        told = functools.partial(stop_after, stop)
-        train_mask_rcnn(entry("short"), LABELS, picture, 2, folder, config, on_epoch=told)
-
+def check_heads_first(_: Path) -> None:
+    """The backbone rests while the heads learn."""
     plan = Plan.of(entry(), len(LABELS))
     first = first_weights(plan, SHORT.seed)
-    for stop in (1, 2):
-        with pytest.raises(KeyboardInterrupt):
-            run(SHORT, stop)
-    run(SHORT, 99)
-    assert [progress.epoch for progress in seen] == [1, 2, 3]
-    run(SHORT, 99)
-    assert len(seen) == 3, "it was over"
-    written = read_matterport(folder / "short.h5", plan)
-    assert not _same(written["conv1"], first["conv1"])
-    with pytest.raises(TrainingError, match="other settings"):
-        run(SHORT.model_copy(update={"seed": 1}), 99)
-
     network = TrainedMaskRcnn(plan, first, SHORT)
-    network.begin(SHORT.stages[0], 10)
+    network.begin("heads", 10)
     for _step in range(2):
         network.step(next(Batches(plan, picture, 2, SHORT).epoch(1)))
     after = network.weights()
@@ -142,16 +140,91 @@ def check_stages_and_resuming(folder: Path) -> None:
     assert not any(_same(first[name], after[name]) for name in first if name not in backbone)
 
 
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+def check_resuming(folder: Path) -> None:
+    """A run broken off, within a part and between the two, ends as one that was not; another one's is refused."""
+    data = dataset(folder / "data", 4)
+    told: list[int] = []
+
+    def run(name: str, config: MaskRcnnConfig, stop: int = 0) -> MasksRun:
+        def tell(epoch: Epoch) -> None:
+            told.append(epoch.epoch)
+            if epoch.epoch == stop:
+                raise KilledError
+
+        return train_mask_rcnn(entry("short"), data, folder / name, config, on_epoch=tell)
+
+    whole = run("whole", SHORT)
+    told.clear()
+    for stop in (1, 2):
+        with pytest.raises(KilledError):
+            run("parts", SHORT, stop)
+    resumed = run("parts", SHORT)
+    assert told == [1, 2, 3]
+    assert run("parts", SHORT, 1).history == resumed.history, "it was over"
+    assert whole.files == resumed.files
+    assert [len(whole.files[part]) for part in ("train", "val", "test")] == [2, 1, 1]
+    assert whole.held_out is not None
+    assert whole.held_out["mask_AP50"] >= 0
+    losses = [[epoch.losses["loss"] for epoch in each.history] for each in (whole, resumed)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    plan = Plan.of(entry(), len(LABELS))
+    one, other = (read_matterport(folder / name / "short.h5", plan) for name in ("whole", "parts"))
+    for layer, values in one.items():
+        for name, value in values.items():
+            np.testing.assert_allclose(value, other[layer][name], atol=2e-3, rtol=2e-2, err_msg=f"{layer} {name}")
+    with pytest.raises(TrainingError, match="other settings"):
+        run("parts", SHORT.model_copy(update={"seed": 1}))
+
+
+def check_early_stopping(folder: Path) -> None:
+    config = SHORT.model_copy(update={"epochs": 30, "heads_epochs": 0, "patience": 1, "learning_rate": 1e-12})
+    run = train_mask_rcnn(entry("short"), dataset(folder / "data", 4), folder / "run", config)
+    assert run.best is not None
+    # as good each time counts as better: what was trained longer is kept
+    assert (run.ending == "stopped early") == (len(run.history) < 30)
+    assert len(run.history) - run.best.epoch == (1 if run.ending == "stopped early" else 0)
+
+
 def check_frozen_normalisation(_: Path) -> None:
     """Neither its weights nor its running averages move."""
     plan = Plan.of(entry(), len(LABELS))
     first = first_weights(plan, 0)
     network = TrainedMaskRcnn(plan, first, CONFIG.model_copy(update={"freeze_normalisation": True}))
-    network.begin(Stage(part="all", epochs=1), 10)
+    network.begin("all", 10)
     for _step in range(2):
         network.step(next(Batches(plan, picture, 4, CONFIG).epoch(1)))
     after = network.weights()
     assert all(_same(first[name], after[name]) == ("gamma" in first[name]) for name in first)
+
+
+def check_starts(folder: Path) -> None:
+    """From a Mask R-CNN for other classes all but what names them is taken; from a Darknet its backbone, exactly."""
+    shapes, person = Plan.of(entry(), len(LABELS)), Plan.of(entry(), 1)
+    write_matterport(folder / "shapes.h5", first_weights(shapes, 7))
+    given, taken = first_weights(shapes, 7), start_weights(person, 0, folder / "shapes.h5")
+    new = [name for name in taken if name not in given or not _same(taken[name], given[name])]
+    assert new == ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"]
+
+    small = Plan.of(small_entry("small", 128), 1)
+    darknet = make_plan(load_cfg(SMALL_CFG))
+    write_random_weights(folder / "small.weights", darknet)
+    shutil.copy(SMALL_CFG, folder / "small.cfg")
+    weights = start_weights(small, 0, folder / "small.weights")
+    stages = build_trunk(small, (128, 128), weights, "channels_last")
+    # what the first lateral connection is made from
+    ours = keras.Model(stages.input, stages.get_layer("fpn_c5p5").input)
+    detector = build_network(darknet, read_weights(folder / "small.weights", darknet), Layout("channels_last"))
+    last = max(step.index for step in darknet.layers if isinstance(step.layer, Shortcut))
+    theirs = keras.Model(detector.input, detector.get_layer(f"shortcut_{last}").output)
+    image = np.random.default_rng(1).integers(0, 256, (1, 128, 128, 3)).astype(np.float32)
+    one, other = ours(image), theirs(image / 255)
+    assert np.abs(one - other).max() < 2e-3 * np.abs(other).max()
+    with pytest.raises(TrainingError, match="no layer"):
+        start_weights(person, 0, folder / "small.weights")
 
 
 def check_shrunk_weights_compute_the_same(_: Path) -> None:
@@ -176,27 +249,30 @@ def check_shrunk_weights_compute_the_same(_: Path) -> None:
         assert np.abs(one - other).max() < 2e-3 * np.abs(one).max()
 
 
-def check_dataset(folder: Path) -> None:
-    """A data set in Penn-Fudan's format is divided and trained on; one without masks is refused."""
-    for name in ("PNGImages", "PedMasks"):
-        (folder / "data" / name).mkdir(parents=True)
-    for seed in range(3):
-        made = picture(seed)
-        assert made.masks is not None
-        numbers = (made.masks * np.arange(1, len(made.masks) + 1)[:, None, None]).sum(axis=0).astype(np.uint8)
-        cv2.imwrite(str(folder / "data/PNGImages" / f"{seed}.png"), made.pixels[..., ::-1])
-        cv2.imwrite(str(folder / "data/PedMasks" / f"{seed}_mask.png"), numbers)
-    dataset = read_dataset(folder / "data")
-    config = SHORT.model_copy(update={"stages": SHORT.stages[:1]})
-    small = small_entry("people", 128)
-    text = train_on_dataset(small, dataset, folder / "run", config, held_out=1 / 3)
-    assert (
-        MaskRcnnEntry.model_validate({"name": "people", **tomllib.loads(text)["models"]["people"]}).width == small.width
+def check_without_masks(folder: Path) -> None:
+    data = dataset(folder / "data", 1)
+    for own, also in ((replace(data, kind="detection"), []), (data, [replace(data, kind="detection")])):
+        with pytest.raises(TrainingError, match="no masks"):
+            train_mask_rcnn(entry(), own, folder / "run", SHORT, also=also)
+
+
+def overfit(data: Path, folder: Path) -> None:
+    """Eight real photos learnt by heart, from scratch: boxes and outlines."""
+    people = read_dataset(data / "pennfudan")
+    eight = replace(people, samples=people.samples[:8])
+    config = MaskRcnnConfig(
+        epochs=150, batch_size=8, val=0, test=0, learning_rate=3e-3, weight_decay=0, ema_decay=0.9, augmentation=PLAIN
     )
-    read_matterport(folder / "run/people.h5", Plan.of(small, 1))
-    assert len(json.loads((folder / "run/test/instances.json").read_text())["images"]) == 1
-    with pytest.raises(TrainingError, match="no masks"):
-        train_on_dataset(small, replace(dataset, kind="detection"), folder / "run", config, held_out=1 / 3)
+    small = small_entry("eight", 192)
+    run = train_mask_rcnn(small, eight, folder, config)
+    plan = Plan.of(small, 1)
+    weights = read_matterport(folder / "eight.h5", plan)
+    network = TrainedMaskRcnn(plan, weights, config)
+    write_truth(eight.samples, eight.labels, folder / "truth")
+    metrics = measure(network.parts, small, run.labels, folder / "truth")
+    figures = {name: metrics[name] for name in ("AP", "AP50", "mask_AP", "mask_AP50")}
+    (folder / "overfit.json").write_text(json.dumps(figures))
+    print(figures, run.history[-1].losses, flush=True)
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -206,27 +282,28 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 CHECKS = (
     check_losses,
     check_gradients,
-    check_stages_and_resuming,
+    check_heads_first,
+    check_resuming,
+    check_early_stopping,
     check_frozen_normalisation,
+    check_starts,
     check_shrunk_weights_compute_the_same,
-    check_dataset,
+    check_without_masks,
 )
 
 
 def train(folder: Path) -> None:
     """The small model."""
-    history: list[dict[str, float]] = []
 
-    def told(progress: Progress) -> None:
-        history.append(progress.losses)
-        figures = " ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-        print(f"{progress.epoch}/{progress.epochs} {figures} {progress.seconds:.1f} s", flush=True)
+    def told(epoch: Epoch) -> None:
+        figures = " ".join(f"{name} {value:.3f}" for name, value in epoch.losses.items())
+        print(f"{epoch.epoch}/{epoch.epochs} {figures} {epoch.seconds:.1f} s", flush=True)
 
-    train_mask_rcnn(entry(), LABELS, functools.cache(picture), IMAGES, folder, CONFIG, half=True, on_epoch=told)
-    (folder / "history.json").write_text(json.dumps(history))
+    run = train_mask_rcnn(entry(), dataset(folder / "data", IMAGES), folder, CONFIG, on_epoch=told)
+    (folder / "history.json").write_text(json.dumps([epoch.losses for epoch in run.history]))
 
 
-def main(folder: Path) -> None:
+def main(data: Path, folder: Path) -> None:
     """All checks, then the training."""
     assert keras.config.backend() == "tensorflow"
     outcomes = {}
@@ -243,7 +320,8 @@ def main(folder: Path) -> None:
     tf.config.run_functions_eagerly(False)
     (folder / "outcomes.json").write_text(json.dumps(outcomes))
     train(folder)
+    overfit(data, folder / "overfit")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,12 +1,15 @@
 """Pictures of discs and triangles for a Mask R-CNN to find, made from a seed."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.entries import MaskRcnnEntry
-from worker.training.darknet.augment import Picture
+from worker.training.datasets.description import Dataset, make_sample
 from worker.training.mask_rcnn.pictures import tight_box
+from worker.training.pictures import Picture
 
 LABELS = ("disc", "triangle")
 SIDE = 128
@@ -61,6 +64,25 @@ def picture(seed: int) -> Picture:
         classes.append(class_id)
     boxes = np.asarray([tight_box(mask) for mask in masks], np.float32).reshape(-1, 4)
     return Picture(pixels, boxes, np.asarray(classes, np.int64), np.asarray(masks))
+
+
+def dataset(folder: Path, count: int) -> Dataset:
+    """The first so many pictures as a data set; their files are written into `folder`."""
+    folder.mkdir(parents=True)
+    samples = []
+    for seed in range(count):
+        made = picture(seed)
+        path = folder / f"{seed:03}.png"
+        cv2.imwrite(str(path), made.pixels[..., ::-1])
+
+        def masks(seed: int = seed) -> NDArray[np.bool_]:
+            found = picture(seed).masks
+            assert found is not None
+            return found
+
+        boxes = [tuple(box) for box in made.boxes.tolist()]
+        samples.append(make_sample(path, (SIDE, SIDE), boxes, made.class_ids.tolist(), masks=masks))
+    return Dataset(folder, "masks", "shapes", LABELS, tuple(samples))
 
 
 def _ground(random: np.random.Generator) -> NDArray[np.uint8]:

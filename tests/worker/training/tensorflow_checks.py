@@ -15,21 +15,24 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.runs import Epoch
 from tests.worker.darknet_files import largest_difference, noise, opencv_heads, write_random_weights
 from worker.models.darknet.cfg import Yolo, load_cfg, parse_cfg
 from worker.models.darknet.network import Layout, build_network
 from worker.models.darknet.plan import Plan, make_plan
 from worker.models.darknet.weights import read_weights
-from worker.training.darknet.config import Augmentation, BoxLoss, DetectionConfig
-from worker.training.darknet.document import Epoch
-from worker.training.darknet.fit import CHECKPOINT, SMALL_CFG, Start, train_detector
+from worker.training.checkpoint import CHECKPOINT
+from worker.training.config import Augmentation
+from worker.training.darknet.config import BoxLoss, DetectionConfig
+from worker.training.darknet.fit import SMALL_CFG, Start, train_detector
 from worker.training.darknet.loss import CIOU_WEIGHT, YoloLoss
-from worker.training.darknet.measuring import measure, write_truth
+from worker.training.darknet.measuring import measure
 from worker.training.darknet.network import TrainedNetwork, first_weights, take_weights
 from worker.training.darknet.targets import TargetEncoder, Targets
 from worker.training.datasets.description import Dataset
 from worker.training.datasets.reading import read_dataset
 from worker.training.errors import TrainingError
+from worker.training.truth import write_truth
 
 Floats = NDArray[np.float32]
 

@@ -9,18 +9,20 @@ from tests.worker.training.builders import write_image
 from worker.models.darknet.cfg import Yolo, parse_cfg
 from worker.models.darknet.errors import DarknetError
 from worker.models.darknet.plan import make_plan
-from worker.training.darknet.anchors import find_anchors, shape_iou
-from worker.training.darknet.augment import Augmenter, Floats, Picture, flip, paste, place, shift_colours
+from worker.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from worker.training.config import Augmentation
+from worker.training.darknet.anchors import box_sides, find_anchors, shape_iou
+from worker.training.darknet.augment import Augmenter, flip, place
 from worker.training.darknet.batches import Batches
 from worker.training.darknet.cfg_text import adapt_cfg, anchor_count
-from worker.training.darknet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from worker.training.darknet.config import Augmentation, DetectionConfig
-from worker.training.darknet.data import box_sides, divide
-from worker.training.darknet.source import PictureSource
+from worker.training.darknet.config import DetectionConfig
 from worker.training.darknet.targets import MAX_TRUTHS, TargetEncoder
 from worker.training.datasets.description import Dataset, make_sample
 from worker.training.datasets.errors import DatasetError
 from worker.training.errors import TrainingError
+from worker.training.parts import divide
+from worker.training.pictures import Floats, Picture, paste, shift_colours
+from worker.training.source import PictureSource
 
 
 def small_cfg() -> str:
@@ -216,6 +218,14 @@ def test_paste() -> None:
         assert pasted.class_ids.tolist()[-1] == 0
         assert np.abs(np.asarray(outline(pasted.pixels)) - pasted.boxes[-1]).max() <= 2
     assert not target.pixels.any()
+    # of what lies behind the new object only the rest is seen
+    behind = picture((0, 0, 118, 78), masks=True)
+    whole = int(behind.masks.sum()) if behind.masks is not None else 0
+    pasted = paste(behind, source, 0, np.random.default_rng(0))
+    assert pasted.masks is not None
+    old, new = pasted.masks
+    assert not (old & new).any()
+    assert int(old.sum()) + int(new.sum()) == whole
 
 
 def test_colours() -> None:

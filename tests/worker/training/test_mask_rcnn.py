@@ -11,12 +11,11 @@ from tests.worker.training.mask_rcnn_shapes import LABELS, SIDE, entry, picture
 from worker.models.mask_rcnn.boxes import BOX_SCALE, decode
 from worker.models.mask_rcnn.paste import paste_masks
 from worker.models.mask_rcnn.plan import MASK_SIZE, Plan
-from worker.training.darknet.augment import Picture
-from worker.training.darknet.config import Augmentation
+from worker.training.config import Augmentation
 from worker.training.errors import TrainingError
 from worker.training.mask_rcnn.batches import MAX_OBJECTS, Batches, true_boxes
 from worker.training.mask_rcnn.config import MaskRcnnConfig
-from worker.training.mask_rcnn.pictures import augment, place
+from worker.training.mask_rcnn.pictures import augment, masked, place
 from worker.training.mask_rcnn.targets import (
     BACKGROUND,
     IGNORED,
@@ -26,6 +25,7 @@ from worker.training.mask_rcnn.targets import (
     overlaps,
     region_targets,
 )
+from worker.training.pictures import Picture
 
 Floats = NDArray[np.float32]
 PLAN = Plan.of(entry(), len(LABELS))
@@ -143,8 +143,8 @@ def test_pictures_are_placed_as_for_inference() -> None:
     assert not len(place(plan, source, shift=(-0.45, 0)).boxes), "what has left the canvas is no object"
     assert len(place(plan, source, shift=(-0.2, 0)).boxes) == 1
     with pytest.raises(TrainingError, match="masks"):
-        augment(plan, replace(source, masks=None), Augmentation(), random())
-    empty = Picture(pixels, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+        masked(replace(source, masks=None))
+    empty = masked(Picture(pixels, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)))
     assert not len(augment(plan, empty, Augmentation(), random()).boxes)
 
 

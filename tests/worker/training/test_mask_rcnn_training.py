@@ -22,7 +22,7 @@ TIMEOUT = 900
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not list(Path(sys.prefix).glob("lib/python*/site-packages/tensorflow/__init__.py")):
         pytest.skip("TensorFlow is not installed")
     folder = tmp_path_factory.mktemp("mask-rcnn")
@@ -33,15 +33,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_NUM_INTRAOP_THREADS": "2",
     }
-    command = [sys.executable, "-m", "tests.worker.training.mask_rcnn_on_tensorflow", str(folder)]
+    command = [sys.executable, "-m", "tests.worker.training.mask_rcnn_on_tensorflow", str(data_dir), str(folder)]
     subprocess.run(command, check=True, env=environment, timeout=TIMEOUT)
     return folder
 
 
 def test_checks_on_tensorflow(folder: Path) -> None:
-    """Losses, gradients, stages, resuming, files and data sets: what went wrong is written by the other process."""
+    """Losses, gradients, resuming, stopping, starting and files: what went wrong is written by the other process."""
     outcomes: dict[str, str] = json.loads((folder / "outcomes.json").read_text())
-    assert len(outcomes) == 6
+    assert len(outcomes) == 9
     assert not any(outcomes.values()), "\n".join(outcomes.values())
 
 
@@ -50,7 +50,13 @@ def test_every_loss_falls(folder: Path) -> None:
     assert all(math.isfinite(value) for epoch in history for value in epoch.values())
     first, last = history[0], history[-1]
     assert all(last[name] < first[name] for name in ("loss", "rpn_class", "class", "mask"))
-    assert last["gradient"] > 0
+
+
+def test_eight_photos_learnt_by_heart(folder: Path) -> None:
+    figures = json.loads((folder / "overfit/overfit.json").read_text())
+    print(figures)
+    assert figures["AP50"] > 0.95
+    assert figures["mask_AP50"] > 0.95
 
 
 def test_finds_and_outlines_what_it_has_not_seen(folder: Path, tmp_path: Path) -> None:

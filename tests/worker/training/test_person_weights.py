@@ -15,9 +15,9 @@ from worker.models.darknet.detector import DarknetDetector
 from worker.models.darknet.network import build_network
 from worker.models.darknet.plan import make_plan
 from worker.models.darknet.weights import read_weights
-from worker.training.darknet.measuring import write_truth
 from worker.training.datasets.reading import read_dataset
 from worker.training.datasets.split import split_samples
+from worker.training.truth import write_truth
 
 WEIGHTS = ROOT / "weights"
 

@@ -6,6 +6,7 @@ import { JobEvents } from "./job-events.js";
 import { JobRow } from "./job-row.js";
 import { currentOptions, startOptions } from "./options.js";
 import { showRecent } from "./recent.js";
+import { offerSample } from "./sample.js";
 import { Summary } from "./summary.js";
 import { toast } from "./toast.js";
 import { twinOf, Uploads } from "./uploads.js";
@@ -170,6 +171,8 @@ const uploads = new Uploads(
     },
   },
 );
+
+offerSample((files) => uploads.add(files));
 
 byId("clear-done").addEventListener("click", () => {
   for (const row of [...rows.values()]) if (row.done && !row.element.hidden) drop(row);

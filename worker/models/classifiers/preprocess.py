@@ -18,6 +18,14 @@ TORCH_DEVIATION: Final = (0.229, 0.224, 0.225)
 _AVERAGED_FROM: Final = 2
 
 
+def fit(image: Image, height: int, width: int) -> Image:
+    """Scale an image to a size, whatever its proportions: what `prepare` does before the colours."""
+    rows, columns = image.shape[:2]
+    large = rows >= _AVERAGED_FROM * height and columns >= _AVERAGED_FROM * width
+    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if large else cv2.INTER_LINEAR)
+    return np.asarray(scaled, np.uint8)
+
+
 def prepare(image: Image, height: int, width: int, preprocessing: Preprocessing) -> Prepared:
     """Scale an image to the size of the network's input.
 
@@ -34,8 +42,7 @@ def prepare(image: Image, height: int, width: int, preprocessing: Preprocessing)
         The input, float32 (1, height, width, 3), and where the image lies in it: everywhere.
     """
     rows, columns = image.shape[:2]
-    large = rows >= _AVERAGED_FROM * height and columns >= _AVERAGED_FROM * width
-    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if large else cv2.INTER_LINEAR)
+    scaled = fit(image, height, width)
     placement = Placement((rows, columns), 0, 0, width, height)
     return Prepared(scale_colours(scaled[np.newaxis], preprocessing), placement)
 

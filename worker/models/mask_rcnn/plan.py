@@ -23,7 +23,12 @@ MASK_POOL: Final = 14
 MASK_SIZE: Final = 28
 
 #: blocks of each stage
-BLOCKS: Final = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+BLOCKS: Final = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "darknet": (1, 2, 2, 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Plan:
 
     Args:
         layout: whose conventions hold.
-        backbone: the ResNet.
+        backbone: the ResNet, or the first part of `worker/training/darknet/small.cfg` ("darknet").
         classes: with the background, which is class 0.
         width: channels of the backbone's first convolution; 64 in the papers.
         fpn_channels: of the feature pyramid.
@@ -48,7 +53,7 @@ class Plan:
     """
 
     layout: Literal["matterport", "detectron2"]
-    backbone: Literal["resnet18", "resnet50", "resnet101"]
+    backbone: Literal["resnet18", "resnet50", "resnet101", "darknet"]
     classes: int
     width: int
     fpn_channels: int
@@ -114,11 +119,14 @@ class Plan:
     @property
     def bottleneck(self) -> bool:
         """Whether a block has three convolutions (1x1, 3x3, 1x1) instead of two of 3x3."""
-        return self.backbone != "resnet18"
+        return self.backbone in ("resnet50", "resnet101")
 
     def stages(self) -> Iterator[tuple[int, int, int, int]]:
         """Number, blocks, inner channels and channels of the output of each of the backbone's four stages."""
         for index, blocks in enumerate(BLOCKS[self.backbone]):
+            if self.backbone == "darknet":
+                yield index + 2, blocks, self.width << index, self.width << index + 1
+                continue
             inner = self.width << index
             yield index + 2, blocks, inner, inner * 4 if self.bottleneck else inner
 
@@ -149,17 +157,24 @@ class Plan:
         def dense(name: str, source: int, units: int) -> None:
             found[name] = {"kernel": (source, units), "bias": (units,)}
 
-        convolution("conv1", 7, 3, self.width)
+        darknet = self.backbone == "darknet"
+        convolution("conv1", 3 if darknet else 7, 3, self.width)
         normalisation("bn_conv1", self.width)
         source = self.width
         outputs = []
         for stage, blocks, inner, outer in self.stages():
+            if darknet:
+                convolution(f"res{stage}_down", 3, source, outer)
+                normalisation(f"bn{stage}_down", outer)
+                source = outer
             for index in range(blocks):
                 name = block_name(stage, index)
                 branches = [("2a", 3, source, inner), ("2b", 3, inner, inner)]
                 if self.bottleneck:
                     branches = [("2a", 1, source, inner), ("2b", 3, inner, inner), ("2c", 1, inner, outer)]
-                if index == 0:
+                if darknet:
+                    branches = [("2a", 1, source, inner), ("2b", 3, inner, outer)]
+                elif index == 0:
                     branches.append(("1", 1, source, outer))
                 for branch, size, before, after in branches:
                     convolution(f"res{name}_branch{branch}", size, before, after)

@@ -5,7 +5,7 @@ Imports Keras: choose the backend before (`worker.engines.select_backend`). The 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -23,6 +23,9 @@ Layer: TypeAlias = Any
 Weights: TypeAlias = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
 DataFormat = Literal["channels_first", "channels_last"]
+
+#: of what is below 0, Darknet's rectifier lets this share through
+LEAK: Final = 0.1
 
 
 def format_of_backend() -> DataFormat:
@@ -83,6 +86,10 @@ class Builder:
         """A rectifier."""
         return layers.Activation("relu")(x)
 
+    def leaky(self, x: Tensor) -> Tensor:
+        """Darknet's rectifier."""
+        return layers.LeakyReLU(negative_slope=LEAK)(x)
+
 
 def make_builder(plan: Plan, weights: Weights | None, data_format: DataFormat | None) -> Builder:
     """The builder for a part of the network; arguments as of `build_trunk`."""
@@ -111,7 +118,8 @@ def build_trunk(
     """
     make = make_builder(plan, weights, data_format)
     image = keras.Input((*size, 3), dtype="float32", name="image")
-    pyramid = _pyramid(make, _backbone(make, make.enter(image)))
+    backbone = _darknet if plan.backbone == "darknet" else _resnet
+    pyramid = _pyramid(make, backbone(make, make.enter(image)))
     logits, deltas = _propose(make, [*pyramid, _coarsest(make, pyramid[-1])])
     model = keras.Model(image, [*(make.leave(level) for level in pyramid), logits, deltas], name="trunk")
     if weights is not None:
@@ -119,7 +127,7 @@ def build_trunk(
     return model
 
 
-def _backbone(make: Builder, x: Tensor) -> list[Tensor]:
+def _resnet(make: Builder, x: Tensor) -> list[Tensor]:
     """C2 to C5 of a ResNet whose stride is in a block's first convolution (arXiv 1512.03385)."""
     plan = make.plan
     x = layers.ZeroPadding2D(3, data_format=make.data_format)(x)
@@ -156,6 +164,29 @@ def _block(make: Builder, x: Tensor, name: str, inner: int, outer: int, stride: 
         y = branch(y, "2b", outer, 3)
     shortcut = branch(x, "1", outer, 1, stride) if first else x
     return make.relu(layers.Add()([y, shortcut]))
+
+
+def _darknet(make: Builder, x: Tensor) -> list[Tensor]:
+    """C2 to C5 of a Darknet with residual blocks: of 1x1 and 3x3, nothing after the sum (arXiv 1804.02767)."""
+
+    def halve(x: Tensor, name: str, normalisation: str, filters: int) -> Tensor:
+        x = layers.ZeroPadding2D(1, data_format=make.data_format)(x)
+        x = make.convolution(name, filters, 3, stride=2, padding="valid")(x)
+        return make.leaky(make.normalisation(normalisation)(x))
+
+    x = halve(x, "conv1", "bn_conv1", make.plan.width)
+    outputs = []
+    for stage, blocks, inner, outer in make.plan.stages():
+        x = halve(x, f"res{stage}_down", f"bn{stage}_down", outer)
+        for index in range(blocks):
+            y = x
+            for part, filters, size in (("2a", inner, 1), ("2b", outer, 3)):
+                name = f"{block_name(stage, index)}_branch{part}"
+                y = make.convolution(f"res{name}", filters, size)(y)
+                y = make.leaky(make.normalisation(f"bn{name}")(y))
+            x = layers.Add()([x, y])
+        outputs.append(x)
+    return outputs
 
 
 def _pyramid(make: Builder, stages: list[Tensor]) -> list[Tensor]:

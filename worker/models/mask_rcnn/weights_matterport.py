@@ -6,6 +6,7 @@ network is a model within the model, so its layers are all in the group `rpn_mod
 out), of transposed convolutions (height, width, out, in).
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -44,17 +45,36 @@ def read_matterport(path: Path, plan: Plan) -> LayerWeights:
         MaskRcnnError: it is no such file, or of another network; the message names the first layer that differs.
         OSError: it cannot be read.
     """
+    with _layers_of(path) as there:
+        _compare(there, plan, path.name)
+        return {layer: _values(layer, there[layer], path.name) for layer in plan.layers()}
+
+
+def read_layers(path: Path) -> LayerWeights:
+    """All layers that a file has, of whatever network: for training, which takes of it what fits.
+
+    Raises:
+        MaskRcnnError: it is no such file.
+        OSError: it cannot be read.
+    """
+    with _layers_of(path) as there:
+        return {layer: _values(layer, weights, path.name) for layer, weights in there.items()}
+
+
+@contextlib.contextmanager
+def _layers_of(path: Path) -> Iterator[dict[str, dict[str, Any]]]:
+    """The datasets of each layer by name, while the file is open."""
     with path.open("rb") as stream:  # h5py says little of a file that is not there
         try:
             with h5py.File(stream, "r") as file:
-                return _read(file, plan, path.name)
+                yield _open(file, path.name)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             if isinstance(error, MaskRcnnError):
                 raise
             raise MaskRcnnError(f"{path.name} is not an HDF5 file with weights, or is broken ({error})") from error
 
 
-def _read(file: Group, plan: Plan, name: str) -> LayerWeights:
+def _open(file: Group, name: str) -> dict[str, dict[str, Any]]:
     root = file
     if _is_group(file, "model_weights"):
         root = file["model_weights"]
@@ -64,7 +84,13 @@ def _read(file: Group, plan: Plan, name: str) -> LayerWeights:
     for layer, weight, dataset in _datasets(root):
         if weight in there.setdefault(layer, {}):
             raise MaskRcnnError(f"{name} has two weights {weight} of layer {layer}")
+        if dataset.dtype.kind != "f" or dataset.external or dataset.is_virtual:
+            raise MaskRcnnError(f"the {weight} of layer {layer} in {name} is not an array of numbers")
         there[layer][weight] = dataset
+    return there
+
+
+def _compare(there: Mapping[str, Mapping[str, Any]], plan: Plan, name: str) -> None:
     wanted = plan.layers()
     for layer, shapes in wanted.items():
         if layer not in there:
@@ -77,19 +103,18 @@ def _read(file: Group, plan: Plan, name: str) -> LayerWeights:
                 raise MaskRcnnError(
                     f"the {weight} of layer {layer} is {_times(found.shape)} in {name}, and should be {_times(shape)}"
                 )
-            if found.dtype.kind != "f" or found.external or found.is_virtual:
-                raise MaskRcnnError(f"the {weight} of layer {layer} in {name} is not an array of numbers")
         if extra := sorted(there[layer].keys() - shapes.keys()):
             raise MaskRcnnError(f"layer {layer} has a {extra[0]} in {name}, and should have none")
     for layer in there:
         if layer not in wanted:
             raise MaskRcnnError(f"{name} has a layer {layer}, which a {plan.backbone} with these settings has not")
-    result = {}
-    for layer, shapes in wanted.items():
-        result[layer] = {weight: np.asarray(there[layer][weight][...], np.float32) for weight in shapes}
-        if not all(np.isfinite(values).all() for values in result[layer].values()):
-            raise MaskRcnnError(f"the weights of layer {layer} in {name} are not all numbers")
-    return result
+
+
+def _values(layer: str, datasets: Mapping[str, Any], name: str) -> dict[str, NDArray[np.float32]]:
+    found = {weight: np.asarray(dataset[...], np.float32) for weight, dataset in datasets.items()}
+    if not all(np.isfinite(values).all() for values in found.values()):
+        raise MaskRcnnError(f"the weights of layer {layer} in {name} are not all numbers")
+    return found
 
 
 def _is_group(group: Group, name: str) -> bool:

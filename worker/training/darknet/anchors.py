@@ -1,7 +1,11 @@
 """Anchors from the boxes to be found: k-means with the distance 1 - IoU (YOLO9000, arXiv 1612.08242, section 2)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from worker.training.datasets.description import Sample
 
 Sides = NDArray[np.float32]
 
@@ -22,6 +26,24 @@ def shape_iou(sides: Sides, anchors: Sides) -> Sides:
     shared = np.minimum(sides[:, None], anchors[None]).prod(axis=2)
     union = sides.prod(axis=1)[:, None] + anchors.prod(axis=1)[None] - shared
     return np.asarray(shared / union, np.float32)
+
+
+def box_sides(samples: Sequence[Sample], sizes: Sequence[tuple[int, int]], target: tuple[int, int]) -> Sides:
+    """Width and height of all boxes as they are in the network's input, letterboxed: float32 (N, 2).
+
+    Args:
+        samples: the training images.
+        sizes: height and width of each.
+        target: height and width of the input.
+    """
+    found = [np.empty((0, 2), np.float32)]
+    for sample, (height, width) in zip(samples, sizes, strict=True):
+        clipped = sample.boxes.clip(0, np.asarray([width, height, width, height], np.float32))
+        found.append(
+            (clipped[:, 2:] - clipped[:, :2])[~sample.crowd] * np.float32(min(target[0] / height, target[1] / width))
+        )
+    sides = np.concatenate(found)
+    return sides[(sides >= 1).all(axis=1)]
 
 
 def find_anchors(sides: Sides, count: int, seed: int) -> Sides:

@@ -1,7 +1,6 @@
-"""Batches for training: augmented pictures with their targets, made in a thread while the network learns."""
+"""Batches for training: augmented pictures with their targets."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from worker.training.darknet.augment import Augmenter
 from worker.training.darknet.targets import TargetEncoder, Targets
+from worker.training.order import batch_count, made_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +38,11 @@ class Batches:
         self._seed = seed
 
     def __len__(self) -> int:
-        return -(-self._count // self._batch_size)
+        return batch_count(self._count, self._batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch `number`, each image in one of them."""
-        order = np.random.default_rng([self._seed, number]).permutation(self._count)
-        parts = np.resize(order, len(self) * self._batch_size).reshape(-1, self._batch_size)
-        with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            waiting = thread.submit(self._make, number, 0, parts[0])
-            for index in range(len(parts)):
-                batch = waiting.result()
-                if index + 1 < len(parts):
-                    waiting = thread.submit(self._make, number, index + 1, parts[index + 1])
-                yield batch
+        return made_ahead(self._make, self._count, self._batch_size, self._seed, number)
 
     def _make(self, epoch: int, number: int, indices: NDArray[np.int64]) -> Batch:
         pictures = [

@@ -1,11 +1,10 @@
 """The result of a training run: Darknet's files, and the entry that puts them into the catalogue."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from shared.entries import DarknetEntry, WeightFile
 from worker.models.darknet.weights import ConvolutionWeights, write_weights
-from worker.models.files import file_sha256
 
 
 def write_model(
@@ -30,22 +29,14 @@ def write_model(
     scratch.replace(folder / f"{name}.weights")
 
 
-def catalog_entry(folder: Path, name: str, title: str, description: str) -> str:
-    """The entry for `weights/catalog.toml`, as text, for the files that `write_model` wrote."""
-    lines = [
-        f"[models.{json.dumps(name)}]",
-        'family = "darknet"',
-        f"title = {json.dumps(title)}",
-        f"description = {json.dumps(description)}",
-        'resize = "letterbox"',
-    ]
-    for key, suffix in (("config", ".cfg"), ("weights", ".weights"), ("classes", ".names")):
-        path = folder / f"{name}{suffix}"
-        lines += [
-            "",
-            f"[models.{json.dumps(name)}.{key}]",
-            f"name = {json.dumps(path.name)}",
-            f"size = {path.stat().st_size}",
-            f'sha256 = "{file_sha256(path)}"',
-        ]
-    return "\n".join(lines) + "\n"
+def make_entry(name: str, description: str) -> DarknetEntry:
+    """The entry of what `write_model` writes; `description` is for the page."""
+    return DarknetEntry(
+        name=name,
+        title=name,
+        description=description,
+        resize="letterbox",
+        config=WeightFile(name=f"{name}.cfg"),
+        weights=WeightFile(name=f"{name}.weights"),
+        classes=WeightFile(name=f"{name}.names"),
+    )

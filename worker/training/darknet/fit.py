@@ -1,45 +1,40 @@
-"""A training run, from data sets to a model's files. Imports Keras: choose the backend before.
-
-The folder of a run has `training.json` (see `TrainingRun`), `last.npz` (what a run goes on from), the best model's
-`.cfg`, `.weights`, `.names` and catalogue entry (`.toml`), and `val/` and `test/` with the truth in COCO's format.
-"""
+"""A training run, from data sets to a model's files. Imports Keras: choose the backend before."""
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
+from shared.entries import DarknetEntry
+from shared.runs import Epoch
 from worker.models.darknet.cfg import load_cfg, parse_cfg
 from worker.models.darknet.network import Layout, build_network
 from worker.models.darknet.plan import Plan, make_plan
 from worker.models.darknet.weights import ConvolutionWeights, read_weights
-from worker.training.darknet.anchors import find_anchors
+from worker.training.darknet.anchors import box_sides, find_anchors
 from worker.training.darknet.augment import Augmenter
 from worker.training.darknet.batches import Batches
 from worker.training.darknet.cfg_text import adapt_cfg, anchor_count
-from worker.training.darknet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from worker.training.darknet.config import DetectionConfig
-from worker.training.darknet.data import TrainingData, box_sides, divide
-from worker.training.darknet.document import Epoch, TrainingRun
-from worker.training.darknet.export import catalog_entry, write_model
-from worker.training.darknet.measuring import measure, write_truth
-from worker.training.darknet.network import LOSS_NAMES, AverageWeights, TrainedNetwork, first_weights, take_weights
-from worker.training.darknet.source import PictureSource
+from worker.training.darknet.document import DetectionRun
+from worker.training.darknet.export import make_entry, write_model
+from worker.training.darknet.measuring import measure
+from worker.training.darknet.network import LOSS_NAMES, TrainedNetwork, first_weights, take_weights
 from worker.training.darknet.targets import TargetEncoder
 from worker.training.datasets.description import Dataset
 from worker.training.datasets.pixels import read_pixels
-from worker.training.errors import TrainingError
+from worker.training.fit import FindingFit
+from worker.training.optimizing import AverageWeights
+from worker.training.parts import TrainingData, divide
+from worker.training.source import PictureSource
 
 logger = logging.getLogger(__name__)
 
 SMALL_CFG: Final = Path(__file__).with_name("small.cfg")
-CHECKPOINT: Final = "last.npz"
-DOCUMENT: Final = "training.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +59,7 @@ def train_detector(
     also: Sequence[Dataset] = (),
     start: Start | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> TrainingRun:
+) -> DetectionRun:
     """Train a detector, or go on with a run that was broken off in `folder`.
 
     Args:
@@ -87,12 +82,8 @@ def train_detector(
     start = start or Start()
     data = divide(dataset, also, config)
     cfg = _fit_cfg(start.cfg, data, config)
-    run = TrainingRun(name=name, config=config, labels=data.labels, cfg=cfg, files=data.files)
-    folder.mkdir(parents=True, exist_ok=True)
-    for part, samples in (("val", data.splits.val), ("test", data.splits.test)):
-        if samples:
-            write_truth(samples, data.labels, folder / part)
-    return _Fit(run, data, folder, _first_weights(cfg, start, config.seed)).go(on_epoch)
+    run = DetectionRun(name=name, config=config, labels=data.labels, cfg=cfg, files=data.files)
+    return _DetectorFit(run, data, folder, _first_weights(cfg, start, config.seed)).go(on_epoch)
 
 
 def _fit_cfg(path: Path, data: TrainingData, config: DetectionConfig) -> str:
@@ -119,16 +110,14 @@ def _first_weights(cfg: str, start: Start, seed: int) -> dict[int, ConvolutionWe
     return weights
 
 
-class _Fit:
+class _DetectorFit(FindingFit[DetectionRun]):
     """One run: the networks, and what has happened so far."""
 
     def __init__(
-        self, run: TrainingRun, data: TrainingData, folder: Path, weights: dict[int, ConvolutionWeights]
+        self, run: DetectionRun, data: TrainingData, folder: Path, weights: dict[int, ConvolutionWeights]
     ) -> None:
+        super().__init__(run, data, folder)
         config = run.config
-        self._run = run
-        self._data = data
-        self._folder = folder
         self._plan: Plan = make_plan(parse_cfg(run.cfg))
         size = (self._plan.input.height, self._plan.input.width)
         source = PictureSource(data.train, size, with_masks=config.augmentation.paste > 0)
@@ -144,108 +133,49 @@ class _Fit:
         self._average = AverageWeights(self._trained.trainable_variables, config.ema_decay)
         self._trained.optimizer.build(self._trained.trainable_variables)
 
-    def go(self, on_epoch: Callable[[Epoch], None]) -> TrainingRun:
-        """Train to the end."""
-        self._resume()
-        while self._run.ending is None:
-            epoch = self._epoch(len(self._run.history) + 1)
-            self._keep(epoch)
-            self._save()
-            on_epoch(epoch)
-        self._finish()
-        return self._run
-
-    def _epoch(self, number: int) -> Epoch:
-        config = self._run.config
-        started = time.perf_counter()
+    def _learn(self, number: int) -> list[dict[str, float]]:
         losses: list[dict[str, float]] = []
         step = (number - 1) * len(self._batches)
         for batch in self._batches.epoch(number):
             targets = {"truths": batch.targets.truths, "heads": list(batch.targets.heads)}
-            losses.append(self._trained.train_on_batch(batch.images, targets, return_dict=True))
+            found = self._trained.train_on_batch(batch.images, targets, return_dict=True)
+            losses.append({name: float(found[name]) for name in LOSS_NAMES})
             step += 1
             self._average.update(step)
-        figures = {name: round(float(np.mean([each[name] for each in losses])), 5) for name in LOSS_NAMES}
-        if not np.isfinite(figures["loss"]):
-            raise TrainingError("the loss is no number any more: try a lower learning rate, or float32")
-        metrics = None
-        if self._data.splits.val and (number % config.validate_every == 0 or number == config.epochs):
-            self._average.assign_to(self._network, self._trained.network)
-            metrics = measure(self._network, self._plan, self._run.labels, self._folder / "val")
-        return Epoch(
-            epoch=number,
-            epochs=config.epochs,
-            losses=figures,
-            metrics=metrics,
-            learning_rate=float(ops.convert_to_numpy(self._trained.optimizer.learning_rate)),
-            seconds=round(time.perf_counter() - started, 2),
-        )
+        return losses
 
-    def _keep(self, epoch: Epoch) -> None:
-        """Write the model if it is the best so far, and see whether this is the end."""
-        run, config = self._run, self._run.config
-        best = run.best
-        if not self._data.splits.val:
-            better = epoch.epoch == config.epochs
-        else:
-            better = epoch.metrics is not None and (best is None or _rank(epoch) >= _rank(best))
-        if better:
-            best = epoch
-            self._average.assign_to(self._network, self._trained.network)
-            seen = epoch.epoch * len(self._batches) * config.batch_size
-            write_model(self._folder, run.name, run.cfg, take_weights(self._plan, self._network), run.labels, seen=seen)
-        ending = None
-        if epoch.epoch >= config.epochs:
-            ending = "completed"
-        elif config.patience and best is not None and epoch.epoch - best.epoch >= config.patience:
-            ending = "stopped early"
-        self._run = run.model_copy(update={"history": (*run.history, epoch), "best": best, "ending": ending})
+    def _learning_rate(self) -> float:
+        return float(ops.convert_to_numpy(self._trained.optimizer.learning_rate))
 
-    def _finish(self) -> None:
-        """Measure the kept weights, read back from their file, on the part held out; write the entry."""
+    def _measure(self) -> dict[str, float]:
+        self._average.assign_to(self._network, self._trained.network)
+        return measure(self._network, self._plan, self._run.labels, self._folder / "val")
+
+    def _write(self, epoch: int) -> None:
         run = self._run
-        held_out = None
-        if self._data.splits.test:
-            weights = read_weights(self._folder / f"{run.name}.weights", self._plan)
-            network = build_network(self._plan, weights, Layout("channels_last"))
-            held_out = measure(network, self._plan, run.labels, self._folder / "test")
-        self._run = run.model_copy(update={"held_out": held_out})
-        description = f"Trained on {len(self._data.train)} images to find: {', '.join(run.labels[:10])}."
-        entry = catalog_entry(self._folder, run.name, run.name, description)
-        (self._folder / f"{run.name}.toml").write_text(entry, encoding="utf-8")
-        self._write_document()
+        self._average.assign_to(self._network, self._trained.network)
+        seen = epoch * len(self._batches) * run.config.batch_size
+        write_model(self._folder, run.name, run.cfg, take_weights(self._plan, self._network), run.labels, seen=seen)
 
-    def _save(self) -> None:
-        arrays = {
+    def _measure_written(self) -> dict[str, float]:
+        weights = read_weights(self._folder / f"{self._run.name}.weights", self._plan)
+        network = build_network(self._plan, weights, Layout("channels_last"))
+        return measure(network, self._plan, self._run.labels, self._folder / "test")
+
+    def _entry(self) -> DarknetEntry:
+        return make_entry(self._run.name, self._description())
+
+    def _arrays(self) -> dict[str, list[NDArray[Any]]]:
+        return {
             "network": [ops.convert_to_numpy(variable) for variable in self._trained.network.weights],
             "average": [ops.convert_to_numpy(value) for value in self._average.values],
             "optimizer": [ops.convert_to_numpy(variable) for variable in self._trained.optimizer.variables],
         }
-        save_checkpoint(self._folder / CHECKPOINT, Checkpoint(self._run.model_dump(mode="json"), arrays))
-        self._write_document()
 
-    def _write_document(self) -> None:
-        scratch = self._folder / f"{DOCUMENT}.new"
-        scratch.write_text(self._run.model_dump_json(indent=2), encoding="utf-8")
-        scratch.replace(self._folder / DOCUMENT)
-
-    def _resume(self) -> None:
-        path = self._folder / CHECKPOINT
-        if not path.exists():
-            return
-        stored = load_checkpoint(path)
-        before = TrainingRun.model_validate(stored.document)
-        if before.plan_of_it() != self._run.plan_of_it():
-            raise TrainingError(f"{self._folder} has a run with other settings or data: take another folder")
+    def _restore(self, arrays: dict[str, list[NDArray[Any]]], epoch: int) -> None:
+        del epoch
         targets = {"network": self._trained.network.weights, "optimizer": self._trained.optimizer.variables}
         for part, variables in targets.items():
-            for variable, value in zip(variables, stored.arrays[part], strict=True):
+            for variable, value in zip(variables, arrays[part], strict=True):
                 variable.assign(value)
-        self._average.values = [ops.convert_to_tensor(value) for value in stored.arrays["average"]]
-        self._run = before
-        logger.info("going on after epoch %d", len(before.history))
-
-
-def _rank(epoch: Epoch) -> tuple[float, float]:
-    metrics = epoch.metrics or {}
-    return metrics.get("AP", -1.0), metrics.get("AP50", -1.0)
+        self._average.values = [ops.convert_to_tensor(value) for value in arrays["average"]]

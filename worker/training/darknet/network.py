@@ -15,12 +15,12 @@ from worker.models.darknet.plan import Plan, Planned
 from worker.models.darknet.weights import ConvolutionWeights, Normalisation
 from worker.training.darknet.config import DetectionConfig
 from worker.training.darknet.loss import YoloLoss
+from worker.training.optimizing import make_optimizer
 
 #: of the running averages of batch normalisation; Keras' 0.99 lags behind in a run of a few hundred steps
 MOMENTUM: Final = 0.97
 #: the objectness that an untrained network starts with: most places are background (arXiv 1708.02002, section 3.3)
 PRIOR: Final = 0.01
-CLIP_NORM: Final = 10.0
 
 #: a loss for people: box, objectness and classes, and their sum
 LOSS_NAMES: Final = ("loss", "box", "objectness", "classes")
@@ -85,34 +85,6 @@ def _numpy(variable: Tensor) -> NDArray[np.float32]:
     return np.asarray(ops.convert_to_numpy(variable), np.float32)
 
 
-class AverageWeights:
-    """The running average of a network's trained weights, which is better than the last ones (arXiv 1412.6980, 7.2).
-
-    Args:
-        variables: to follow.
-        decay: of the average; less in the first steps, so that it does not remember the beginning.
-    """
-
-    def __init__(self, variables: Sequence[Any], decay: float) -> None:
-        self._variables = variables
-        self._decay = decay
-        self.values: list[Tensor] = [ops.copy(variable.value) for variable in variables]
-
-    def update(self, step: int) -> None:
-        """Take the present weights in; `step` counts from 1."""
-        share = 1 - min(self._decay, (1 + step) / (10 + step))
-        self.values = [
-            average + (variable.value - average) * share
-            for average, variable in zip(self.values, self._variables, strict=True)
-        ]
-
-    def assign_to(self, network: KerasModel, trained: KerasModel) -> None:
-        """Give `network`, built like `trained`, the averages, and the other weights of `trained` as they are."""
-        averages = {variable.path: value for variable, value in zip(self._variables, self.values, strict=True)}
-        for target, variable in zip(network.weights, trained.weights, strict=True):
-            target.assign(averages.get(variable.path, variable.value))
-
-
 class TrainedNetwork(keras.Model):  # type: ignore[misc] # Keras comes without types
     """A network with its loss: `train_on_batch(images, {"truths": ..., "heads": [...]})`.
 
@@ -120,7 +92,7 @@ class TrainedNetwork(keras.Model):  # type: ignore[misc] # Keras comes without t
         plan: the network.
         weights: to start from.
         config: loss, optimizer and precision.
-        steps: of the whole run, for the learning rate: it rises linearly, then falls as a half cosine to 0.
+        steps: of the whole run.
     """
 
     def __init__(self, plan: Plan, weights: dict[int, ConvolutionWeights], config: DetectionConfig, steps: int) -> None:
@@ -136,16 +108,8 @@ class TrainedNetwork(keras.Model):  # type: ignore[misc] # Keras comes without t
                 layer.momentum = MOMENTUM
         self._yolo_loss = YoloLoss(plan, config.box_loss, config.ignore_threshold)
         self._means = {name: keras.metrics.Mean(name=name) for name in LOSS_NAMES}
-        warmup = max(1, round(config.warmup * steps))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, steps - warmup), warmup_target=config.learning_rate, warmup_steps=warmup
-        )
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=CLIP_NORM)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        if config.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         # XLA makes convolutions on a CPU three times slower than TensorFlow's own
-        self.compile(optimizer=optimizer, auto_scale_loss=False, jit_compile=False)
+        self.compile(optimizer=make_optimizer(config, steps), auto_scale_loss=False, jit_compile=False)
 
     def call(self, images: Tensor, training: bool | None = None) -> Sequence[Tensor]:
         """The raw outputs of the heads."""

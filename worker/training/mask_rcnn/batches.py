@@ -1,7 +1,6 @@
-"""Batches for training: pictures and what does not depend on the network, made in a thread while it learns."""
+"""Batches for training: pictures, and of the answers what does not depend on the network."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,10 +9,11 @@ from numpy.typing import NDArray
 
 from worker.models.mask_rcnn.anchors import make_anchors
 from worker.models.mask_rcnn.plan import Plan
-from worker.training.darknet.augment import Picture, Source
 from worker.training.mask_rcnn.config import MaskRcnnConfig
-from worker.training.mask_rcnn.pictures import augment
+from worker.training.mask_rcnn.pictures import augment, masked
 from worker.training.mask_rcnn.targets import AnchorTargets, anchor_targets
+from worker.training.order import batch_count, made_ahead
+from worker.training.pictures import Picture, Source, with_pasted
 
 Floats = NDArray[np.float32]
 
@@ -61,19 +61,14 @@ class Batches:
         self._anchors = np.concatenate(make_anchors(plan, self._canvas))
 
     def __len__(self) -> int:
-        return -(-self._count // self._config.batch_size)
+        return batch_count(self._count, self._config.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch `number`; the last one is filled up from the beginning."""
-        order = np.random.default_rng([self._config.seed, number]).permutation(self._count)
-        parts = np.resize(order, len(self) * self._config.batch_size).reshape(len(self), -1)
-        with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            waiting = thread.submit(self._make, number, 0, parts[0])
-            for index in range(len(parts)):
-                batch = waiting.result()
-                if index + 1 < len(parts):
-                    waiting = thread.submit(self._make, number, index + 1, parts[index + 1])
-                yield batch
+        """The batches of epoch `number`, each image in one of them."""
+        return made_ahead(self._make, self._count, self._config.batch_size, self._config.seed, number)
+
+    def _masked(self, index: int) -> Picture:
+        return masked(self._source(index))
 
     def _make(self, epoch: int, number: int, indices: NDArray[np.int64]) -> Batch:
         size = len(indices)
@@ -84,7 +79,9 @@ class Batches:
         judged: list[AnchorTargets] = []
         for place, index in enumerate(indices):
             random = np.random.default_rng([self._config.seed, epoch, number, place])
-            picture = augment(self._plan, self._source(int(index)), self._config.augmentation, random)
+            settings = self._config.augmentation
+            picture = with_pasted(self._masked, self._count, int(index), settings, random)
+            picture = augment(self._plan, picture, settings, random)
             images[place] = picture.pixels - np.asarray(self._plan.mean_pixel, np.float32)
             boxes = true_boxes(self._plan, picture)
             # the anchors know of all objects, so that none is taught to be background

@@ -1,6 +1,5 @@
 """The result of a training run: weights in Matterport's layout, class names, and the entry for the catalogue."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -9,25 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.entries import MaskRcnnEntry
-from worker.models.files import file_sha256
 from worker.models.mask_rcnn.weights_matterport import write_matterport
 from worker.training.errors import TrainingError
-
-#: what an entry says of the network; the rest of it is about files and people
-FIELDS: Final = (
-    "backbone",
-    "width",
-    "fpn_channels",
-    "rpn_channels",
-    "head_channels",
-    "mask_channels",
-    "anchor_scales",
-    "anchor_ratios",
-    "min_side",
-    "max_side",
-    "mean_pixel",
-    "proposals",
-)
 
 Floats = NDArray[np.float32]
 LayerWeights: TypeAlias = Mapping[str, Mapping[str, Floats]]
@@ -102,26 +84,3 @@ def _convolution_of(normalisation: str) -> str:
     if normalisation.startswith("bn"):
         return f"res{normalisation.removeprefix('bn')}"
     return normalisation.replace("_bn", "_conv")
-
-
-def catalog_entry(folder: Path, entry: MaskRcnnEntry) -> str:
-    """The entry for `weights/catalog.toml`, as text, for the files that `write_model` wrote."""
-    lines = [
-        f"[models.{json.dumps(entry.name)}]",
-        'family = "mask_rcnn"',
-        f"title = {json.dumps(entry.title)}",
-        f"description = {json.dumps(entry.description)}",
-        'layout = "matterport"',
-    ]
-    # numbers, lists of numbers and plain strings are the same in JSON and TOML
-    lines += [f"{name} = {json.dumps(getattr(entry, name))}" for name in FIELDS]
-    for key, file in (("weights", entry.weights), ("classes", entry.classes)):
-        path = folder / file.name
-        lines += [
-            "",
-            f"[models.{json.dumps(entry.name)}.{key}]",
-            f"name = {json.dumps(path.name)}",
-            f"size = {path.stat().st_size}",
-            f'sha256 = "{file_sha256(path)}"',
-        ]
-    return "\n".join(lines) + "\n"

@@ -1,160 +1,133 @@
 """A training run, from pictures with masks to a model's files. Imports TensorFlow: choose the backend before."""
 
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
 from shared.entries import MaskRcnnEntry
+from shared.runs import Epoch
+from worker.models.mask_rcnn.heads import build_box_head, build_mask_head
 from worker.models.mask_rcnn.plan import Plan
-from worker.training.darknet.augment import Source
-from worker.training.darknet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from worker.models.mask_rcnn.trunk import build_trunk
+from worker.models.mask_rcnn.weights_matterport import read_matterport
+from worker.training.datasets.description import Dataset
 from worker.training.errors import TrainingError
+from worker.training.fit import FindingFit
 from worker.training.mask_rcnn.batches import Batches
 from worker.training.mask_rcnn.config import MaskRcnnConfig
-from worker.training.mask_rcnn.export import catalog_entry, write_model
-from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn, first_weights
-
-logger = logging.getLogger(__name__)
-
-CHECKPOINT: Final = "last.npz"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """An epoch that is over.
-
-    Args:
-        epoch: from 1, over all stages.
-        epochs: of all stages.
-        losses: means of the epoch, by `LOSS_NAMES`, and the largest norm of a gradient ("gradient").
-        learning_rate: at its end.
-        seconds: that it took.
-    """
-
-    epoch: int
-    epochs: int
-    losses: dict[str, float]
-    learning_rate: float
-    seconds: float
+from worker.training.mask_rcnn.document import MasksRun
+from worker.training.mask_rcnn.export import write_model
+from worker.training.mask_rcnn.measuring import measure
+from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn
+from worker.training.mask_rcnn.start import LayerWeights, start_weights
+from worker.training.parts import TrainingData, divide
+from worker.training.source import PictureSource
 
 
 def train_mask_rcnn(
     entry: MaskRcnnEntry,
-    labels: Sequence[str],
-    source: Source,
-    count: int,
+    dataset: Dataset,
     folder: Path,
     config: MaskRcnnConfig,
     *,
-    weights: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
-    half: bool = False,
-    on_epoch: Callable[[Progress], None] = lambda _: None,
-) -> str:
+    also: Sequence[Dataset] = (),
+    weights: Path | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> MasksRun:
     """Train a network, or go on with a run that was broken off in `folder`.
 
+    Regions of several objects (COCO's `iscrowd`) are not learnt, and not kept from being background either.
+
     Args:
-        entry: the network, in Matterport's layout, and the names of its files.
-        labels: the class names, without the background.
-        source: the training pictures, with masks.
-        count: how many there are.
-        folder: of this run; made if it is not there. Gets the weights, class names, `NAME.toml` and `last.npz`.
+        entry: the network, in Matterport's layout, and the names of its files. They are written as float16.
+        dataset: with masks; it is split, and the test part never seen before the end.
+        folder: of this run; made if it is not there.
         config: how to train.
-        weights: to start from, of all layers (`read_matterport`); without: from scratch.
-        half: store float16.
+        also: further data sets with masks: all their images are trained on, with the objects whose labels are in
+            `dataset`.
+        weights: to start from, see `start_weights`; without: from scratch.
         on_epoch: told after each epoch, when its checkpoint is safe. What it raises ends the run, which can be resumed.
 
     Returns:
-        The entry for the catalogue, as text.
+        The record, as in `training.json`.
 
     Raises:
-        TrainingError: another layout, nothing to learn from, the folder has a run with other settings, or the loss is
-            no number any more.
+        TrainingError: another layout, a data set without masks, the folder has a run with other settings or data, the
+            weights to start from do not fit, or the loss is no number any more.
+        DatasetError: nothing to learn from, or an image cannot be read.
+        ModelFileError: the weights to start from cannot be read.
     """
     if entry.layout != "matterport":
         raise TrainingError("only networks in Matterport's layout can be trained")
-    if count < 1:
-        raise TrainingError("there are no images to learn from")
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = Plan.of(entry, len(labels))
-    batches = Batches(plan, source, count, config)
-    network = TrainedMaskRcnn(plan, first_weights(plan, config.seed) if weights is None else weights, config)
-    document = {"plan": plan.digest, "config": config.model_dump(mode="json"), "images": count}
-    begun = _Resumed(folder / CHECKPOINT, document)
-    epochs = sum(stage.epochs for stage in config.stages)
-    first = 1
-    for stage in config.stages:
-        last = first + stage.epochs - 1
-        if begun.epoch < last:
-            network.begin(stage, stage.epochs * len(batches))
-            begun.restore(network, within_stage=begun.epoch >= first)
-            for number in range(max(first, begun.epoch + 1), last + 1):
-                progress = _epoch(network, batches, number, epochs)
-                _save(folder / CHECKPOINT, {**document, "epoch": number}, network)
-                on_epoch(progress)
-        first = last + 1
-    begun.restore(network, within_stage=False)  # of a run that was over: only its files are written anew
-    write_model(folder, entry, network.weights(), labels, half=half)
-    text = catalog_entry(folder, entry)
-    (folder / f"{entry.name}.toml").write_text(text, encoding="utf-8")
-    return text
+    for each in (dataset, *also):
+        if each.kind != "masks":
+            raise TrainingError(f"{each.root.name} has no masks")
+    data = divide(dataset, also, config)
+    first = start_weights(Plan.of(entry, len(data.labels)), config.seed, weights)
+    run = MasksRun(name=entry.name, config=config, labels=data.labels, files=data.files, entry=entry)
+    return _MaskRcnnFit(run, data, folder, first).go(on_epoch)
 
 
-def _epoch(network: TrainedMaskRcnn, batches: Batches, number: int, epochs: int) -> Progress:
-    started = time.perf_counter()
-    steps = [network.step(batch) for batch in batches.epoch(number)]
-    losses = {name: float(np.mean([step[name] for step in steps])) for name in LOSS_NAMES}
-    losses["gradient"] = max(step["gradient"] for step in steps)
-    if not np.isfinite(list(losses.values())).all():
-        raise TrainingError("the loss is no number any more: try a lower learning rate")
-    rate = float(ops.convert_to_numpy(network.optimizer.learning_rate))
-    return Progress(number, epochs, losses, rate, time.perf_counter() - started)
+class _MaskRcnnFit(FindingFit[MasksRun]):
+    """One run: the network, and what has happened so far."""
 
+    rank = ("mask_AP", "mask_AP50")
 
-class _Resumed:
-    """What a checkpoint has, if there is one.
+    def __init__(self, run: MasksRun, data: TrainingData, folder: Path, weights: LayerWeights) -> None:
+        super().__init__(run, data, folder)
+        self._plan = Plan.of(run.entry, len(run.labels))
+        source = PictureSource(data.train, self._plan.canvas((1, 1)), with_masks=True)
+        self._batches = Batches(self._plan, source, len(data.train), run.config)
+        self._network = TrainedMaskRcnn(self._plan, weights, run.config)
 
-    Args:
-        path: of the checkpoint.
-        document: of this run; another one's checkpoint is refused.
-    """
+    def _learn(self, number: int) -> list[dict[str, float]]:
+        self._begin(number)
+        steps = [self._network.step(batch) for batch in self._batches.epoch(number)]
+        return [{name: step[name] for name in LOSS_NAMES} for step in steps]
 
-    def __init__(self, path: Path, document: dict[str, Any]) -> None:
-        #: how many epochs are done
-        self.epoch = 0
-        #: until they are put into the network
-        self.arrays: dict[str, list[NDArray[Any]]] = {}
-        if not path.exists():
-            return
-        stored = load_checkpoint(path)
-        if {name: stored.document.get(name) for name in document} != document:
-            raise TrainingError(f"{path.parent} has a run with other settings or data: take another folder")
-        self.epoch = int(stored.document["epoch"])
-        self.arrays = stored.arrays
-        logger.info("going on after epoch %d", self.epoch)
+    def _begin(self, epoch: int) -> None:
+        """Make the network ready for an epoch, if the one before taught another part."""
+        config = self._run.config
+        part = config.part_of(epoch)
+        if self._network.part != part:
+            self._network.begin(part, config.epochs_of(part) * len(self._batches))
 
-    def restore(self, network: TrainedMaskRcnn, *, within_stage: bool) -> None:
-        """Give the network its weights back, and the optimizer its state if it is of the same stage; once."""
-        if not self.arrays:
-            return
-        targets = {"network": network.variables}
-        if within_stage:
-            targets["optimizer"] = network.optimizer.variables
+    def _learning_rate(self) -> float:
+        return float(ops.convert_to_numpy(self._network.optimizer.learning_rate))
+
+    def _measure(self) -> dict[str, float]:
+        with self._network.averaged():
+            return measure(self._network.parts, self._run.entry, self._run.labels, self._folder / "val")
+
+    def _write(self, epoch: int) -> None:
+        del epoch
+        with self._network.averaged():
+            write_model(self._folder, self._run.entry, self._network.weights(), self._run.labels, half=True)
+
+    def _measure_written(self) -> dict[str, float]:
+        weights = read_matterport(self._folder / self._run.entry.weights.name, self._plan)
+        trunk = build_trunk(self._plan, self._plan.canvas((1, 1)), weights, "channels_last")
+        heads = build_box_head(self._plan, weights), build_mask_head(self._plan, weights, "channels_last")
+        return measure((trunk, *heads), self._run.entry, self._run.labels, self._folder / "test")
+
+    def _entry(self) -> MaskRcnnEntry:
+        return self._run.entry.model_copy(update={"description": self._description()})
+
+    def _arrays(self) -> dict[str, list[NDArray[Any]]]:
+        variables = {
+            "network": self._network.variables,
+            "average": self._network.average.values,
+            "optimizer": self._network.optimizer.variables,
+        }
+        return {name: [ops.convert_to_numpy(each) for each in part] for name, part in variables.items()}
+
+    def _restore(self, arrays: dict[str, list[NDArray[Any]]], epoch: int) -> None:
+        self._begin(epoch)
+        targets = {"network": self._network.variables, "optimizer": self._network.optimizer.variables}
         for part, variables in targets.items():
-            for variable, value in zip(variables, self.arrays[part], strict=True):
+            for variable, value in zip(variables, arrays[part], strict=True):
                 variable.assign(value)
-        self.arrays = {}
-
-
-def _save(path: Path, document: dict[str, Any], network: TrainedMaskRcnn) -> None:
-    arrays = {
-        "network": [ops.convert_to_numpy(variable) for variable in network.variables],
-        "optimizer": [ops.convert_to_numpy(variable) for variable in network.optimizer.variables],
-    }
-    save_checkpoint(path, Checkpoint(document, arrays))
+        self._network.average.values = [ops.convert_to_tensor(value) for value in arrays["average"]]

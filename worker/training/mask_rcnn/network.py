@@ -4,7 +4,8 @@ One step is one graph: the trunk, then NumPy that draws regions from its proposa
 where a proposal lies is taught by its own loss), ROIAlign, and the heads.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -21,9 +22,10 @@ from worker.models.mask_rcnn.proposals import propose
 from worker.models.mask_rcnn.roi_align_ops import pool_tensors
 from worker.models.mask_rcnn.trunk import build_trunk, get_weights
 from worker.training.mask_rcnn.batches import Batch
-from worker.training.mask_rcnn.config import MaskRcnnConfig, Stage
+from worker.training.mask_rcnn.config import MaskRcnnConfig, Part
 from worker.training.mask_rcnn.losses import box_head_losses, mask_loss, proposal_losses
 from worker.training.mask_rcnn.targets import RegionTargets, crop_masks, region_targets
+from worker.training.optimizing import AverageWeights, make_optimizer
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -36,42 +38,9 @@ LOSS_NAMES: Final = ("loss", "rpn_class", "rpn_box", "class", "box", "mask")
 
 #: of the running averages of batch normalisation; Keras' 0.99 lags behind in a run of a few hundred steps
 MOMENTUM: Final = 0.95
-CLIP_NORM: Final = 10.0
-#: the layers that say something: nothing in particular at first
-LAST_LAYERS: Final = frozenset({"rpn_class_raw", "rpn_bbox_pred", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"})
-LAST_DEVIATION: Final = 0.01
-#: pixels reach the first layer as they are, not in units of their deviation
-FIRST_SHARE: Final = 0.25
-#: of the last batch normalisation of a residual block: a block that adds little at first lets a deep network learn from
-#: the first step (arXiv 1706.02677, section 5.1)
-BLOCK_GAMMA: Final = 0.2
 
 _REGION_TYPES: Final = (tf.float32, tf.int32, tf.int64, tf.float32, tf.float32)
 _MASK_TYPES: Final = (tf.float32, tf.int32, tf.int64, tf.float32, tf.float32)
-
-
-def first_weights(plan: Plan, seed: int) -> LayerWeights:
-    """Weights to start from, in the shapes of `plan.layers`: He's (arXiv 1502.01852)."""
-    random = np.random.default_rng(seed)
-    ends = "_branch2c" if plan.bottleneck else "_branch2b"
-    found: LayerWeights = {}
-    for name, shapes in plan.layers().items():
-        if "gamma" in shapes:
-            gamma = BLOCK_GAMMA if name.endswith(ends) else 1.0
-            values = {"gamma": gamma, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0}
-            found[name] = {weight: np.full(shape, values[weight], np.float32) for weight, shape in shapes.items()}
-            continue
-        kernel = shapes["kernel"]
-        # of a transposed convolution with stride 2 and size 2 each output has one input
-        inputs = kernel[-1] if name == "mrcnn_mask_deconv" else int(np.prod(kernel[:-1]))
-        deviation = LAST_DEVIATION if name in LAST_LAYERS else float(np.sqrt(2 / inputs))
-        if name == "conv1":
-            deviation *= FIRST_SHARE
-        found[name] = {
-            "kernel": random.standard_normal(kernel, np.float32) * np.float32(deviation),
-            "bias": np.zeros(shapes["bias"], np.float32),
-        }
-    return found
 
 
 class TrainedMaskRcnn:
@@ -90,17 +59,25 @@ class TrainedMaskRcnn:
         self._anchors = make_anchors(plan, self._canvas)
         rows, columns = self._canvas
         self._bounds = np.asarray([0, 0, columns - plan.far_edge, rows - plan.far_edge], np.float32)
-        self._trunk = build_trunk(plan, self._canvas, weights, "channels_last")
-        self._box_head = build_box_head(plan, weights)
-        self._mask_head = build_mask_head(plan, weights, "channels_last")
-        self._random = np.random.default_rng(config.seed)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(config.precision)
+        try:
+            self._trunk = build_trunk(plan, self._canvas, weights, "channels_last")
+            self._box_head = build_box_head(plan, weights)
+            self._mask_head = build_mask_head(plan, weights, "channels_last")
+        finally:
+            keras.config.set_dtype_policy(before)
         self._objects = max(1, int(config.regions * config.positive))
         for layer in self._layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = MOMENTUM
+        self._random = np.random.default_rng(config.seed)
+        #: what learns now; None before the first `begin`
+        self.part: Part | None = None
         self.optimizer: Any = None
         self._variables: list[Any] = []
         self._graph: Any = None
+        self.average = AverageWeights((), config.ema_decay)
 
     @property
     def parts(self) -> tuple[KerasModel, KerasModel, KerasModel]:
@@ -116,51 +93,65 @@ class TrainedMaskRcnn:
         """All weights, in the shapes of `plan.layers`."""
         return get_weights(self._plan, *self.parts)
 
-    def begin(self, stage: Stage, steps: int) -> None:
-        """Make ready for `steps` steps of a stage.
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """For a while the network has the running averages of its weights, which are better than the last ones."""
+        before = [variable.numpy() for variable in self._variables]
+        for variable, value in zip(self._variables, self.average.values, strict=True):
+            variable.assign(value)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._variables, before, strict=True):
+                variable.assign(value)
 
-        AdamW (arXiv 1711.05101), with the gradient's norm clipped and no decay of biases and normalisation.
-        """
+    def begin(self, part: Part, steps: int) -> None:
+        """Make ready for `steps` steps in which `part` learns."""
         for layer in self._layers():
             backbone = layer.name.startswith(("conv1", "bn_conv1", "res", "bn"))
             normalisation = isinstance(layer, keras.layers.BatchNormalization)
-            frozen = (backbone and stage.part == "heads") or (normalisation and self._config.freeze_normalisation)
+            frozen = (backbone and part == "heads") or (normalisation and self._config.freeze_normalisation)
             # a normalisation that is not trainable uses its running averages (Keras)
             layer.trainable = not frozen
-        warmup = max(1, round(self._config.warmup * steps))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, steps - warmup), warmup_target=stage.learning_rate, warmup_steps=warmup
-        )
-        self.optimizer = keras.optimizers.AdamW(rate, weight_decay=self._config.weight_decay, global_clipnorm=CLIP_NORM)
-        self.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        self.part = part
+        self.optimizer = make_optimizer(self._config, steps)
         self._variables = [variable for part in self.parts for variable in part.trainable_variables]
         self.optimizer.build(self._variables)
         self._graph = tf.function(self._step)
+        self.average = AverageWeights(self._variables, self._config.ema_decay)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Learn from a batch; returns `LOSS_NAMES` and the gradient's norm ("gradient") before it was clipped."""
         tensors = (batch.images, batch.labels, batch.deltas, batch.truths, batch.classes, batch.masks)
+        # the same draws for the same step, whatever ran before
+        done = int(self.optimizer.iterations)
+        self._random = np.random.default_rng([self._config.seed, int(self.part == "all"), done])
         values = self._graph(*(tf.constant(each) for each in tensors))
+        self.average.update(done + 1)
         return {name: float(value) for name, value in zip((*LOSS_NAMES, "gradient"), values, strict=True)}
 
     def _step(
         self, images: Tensor, labels: Tensor, deltas: Tensor, truths: Tensor, classes: Tensor, masks: Tensor
     ) -> list[Tensor]:
         with tf.GradientTape() as tape:
-            *maps, logits, corrections = self._trunk(images, training=True)
+            *maps, logits, corrections = _full(self._trunk(images, training=True))
             regions, outlines = self._draw(logits, corrections, truths, classes, masks)
             losses = [*proposal_losses(logits, corrections, labels, deltas)]
             boxes, numbers, names, wanted, weights = regions
             pooled = pool_tensors(self._plan, maps, boxes, numbers, BOX_POOL, self._canvas)
-            scores, shifts = self._box_head(pooled, training=True)
+            scores, shifts = _full(self._box_head(pooled, training=True))
             losses += box_head_losses(scores, shifts, names, wanted, weights)
             boxes, numbers, names, wanted, weights = outlines
             pooled = pool_tensors(self._plan, maps, boxes, numbers, MASK_POOL, self._canvas)
-            losses.append(mask_loss(self._mask_head(pooled, training=True), names, wanted, weights))
+            (outlined,) = _full([self._mask_head(pooled, training=True)])
+            losses.append(mask_loss(outlined, names, wanted, weights))
             total = tf.add_n(losses)
-        gradients = tape.gradient(total, self._variables)
+            # so that small gradients are no zeros in float16; the optimizer takes it back
+            scaled = self.optimizer.scale_loss(total)
+        gradients = tape.gradient(scaled, self._variables)
+        norm = tf.linalg.global_norm(gradients) * (total / scaled)
         self.optimizer.apply(gradients, self._variables)
-        return [total, *losses, tf.linalg.global_norm(gradients)]
+        return [total, *losses, norm]
 
     def _draw(self, *tensors: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Regions for the box head and for the mask head, each as boxes, images, classes, answers and weights."""
@@ -204,3 +195,8 @@ class TrainedMaskRcnn:
 
     def _layers(self) -> list[Any]:
         return [layer for part in self.parts for layer in part.layers if layer.weights]
+
+
+def _full(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """In float32, whatever the layers compute in: losses and positions need it."""
+    return [tf.cast(tensor, tf.float32) for tensor in tensors]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from worker.models.mask_rcnn.plan import Plan
 from worker.models.mask_rcnn.preprocess import prepare
-from worker.training.darknet.augment import MIN_SIDE, MIN_VISIBLE, Picture, shift_colours
-from worker.training.darknet.config import Augmentation
+from worker.training.config import Augmentation
 from worker.training.errors import TrainingError
+from worker.training.pictures import MIN_SIDE, MIN_VISIBLE, Picture, shift_colours
 
 #: pixels beyond the photo: Matterport's canvas is black
 BLACK: Final = (0, 0, 0)
@@ -22,22 +22,28 @@ def augment(plan: Plan, picture: Picture, settings: Augmentation, random: np.ran
 
     Args:
         plan: for the canvas.
-        picture: with masks, if there are objects.
+        picture: with masks.
         settings: flip, scale, translate and colours are used.
         random: draws.
-
-    Raises:
-        TrainingError: it has objects, but no masks.
     """
-    if picture.masks is None:
-        if len(picture.boxes):
-            raise TrainingError("masks are learnt from images with masks of their size")
-        picture = replace(picture, masks=np.zeros((0, *picture.pixels.shape[:2]), np.bool_))
     scale = float(random.uniform(1 - settings.scale, 1 + settings.scale))
     shift = random.uniform(-1, 1, 2) * settings.translate
     mirrored = bool(random.random() < settings.flip)
     placed = place(plan, picture, scale=scale, shift=(float(shift[0]), float(shift[1])), mirrored=mirrored)
     return replace(placed, pixels=shift_colours(placed.pixels, settings, random))
+
+
+def masked(picture: Picture) -> Picture:
+    """A picture with masks, if only none for its no objects.
+
+    Raises:
+        TrainingError: it has objects, but no masks.
+    """
+    if picture.masks is not None:
+        return picture
+    if len(picture.boxes):
+        raise TrainingError("masks are learnt from images with masks of their size")
+    return replace(picture, masks=np.zeros((0, *picture.pixels.shape[:2]), np.bool_))
 
 
 def place(

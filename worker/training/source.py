@@ -7,9 +7,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from worker.training.darknet.augment import MIN_SIDE, Picture
 from worker.training.datasets.description import Sample
 from worker.training.datasets.pixels import read_pixels
+from worker.training.pictures import MIN_SIDE, Picture
 
 #: bytes of pixels and masks kept in memory
 CACHE_BYTES: Final = 1 << 30

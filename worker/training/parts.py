@@ -1,4 +1,4 @@
-"""From data sets to what a detector is trained and measured on."""
+"""From data sets to what a network is trained and measured on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.training.darknet.config import DetectionConfig
+from worker.training.config import RunConfig
 from worker.training.datasets.description import Dataset, Sample
 from worker.training.datasets.errors import DatasetError
 from worker.training.datasets.split import Splits, split_samples
@@ -35,7 +35,7 @@ class TrainingData:
         return self.splits.train + self.also
 
 
-def divide(dataset: Dataset, also: Sequence[Dataset], config: DetectionConfig) -> TrainingData:
+def divide(dataset: Dataset, also: Sequence[Dataset], config: RunConfig) -> TrainingData:
     """Split the first data set; of the others, take the objects of the same names, and all images.
 
     Raises:
@@ -76,23 +76,3 @@ def _only(sample: Sample, class_ids: NDArray[np.int64]) -> Sample:
         crowd=sample.crowd[kept],
         masks=None if reader is None else lambda: reader()[kept],
     )
-
-
-def box_sides(
-    samples: Sequence[Sample], sizes: Sequence[tuple[int, int]], target: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Width and height of all boxes as they are in the network's input, letterboxed: float32 (N, 2).
-
-    Args:
-        samples: the training images.
-        sizes: height and width of each.
-        target: height and width of the input.
-    """
-    found = [np.empty((0, 2), np.float32)]
-    for sample, (height, width) in zip(samples, sizes, strict=True):
-        clipped = sample.boxes.clip(0, np.asarray([width, height, width, height], np.float32))
-        found.append(
-            (clipped[:, 2:] - clipped[:, :2])[~sample.crowd] * np.float32(min(target[0] / height, target[1] / width))
-        )
-    sides = np.concatenate(found)
-    return sides[(sides >= 1).all(axis=1)]

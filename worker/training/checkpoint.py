@@ -1,16 +1,21 @@
-"""The state of a run between two epochs, in one file that is there whole or not at all."""
+"""What a run keeps in its folder between two epochs; each file is there whole or not at all."""
 
 import json
 import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.runs import TrainingRun
 from worker.training.errors import TrainingError
+
+#: names in a run's folder: what it goes on from, and its record
+CHECKPOINT: Final = "last.npz"
+DOCUMENT: Final = "training.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +63,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path.name} is broken: start again without it") from error
     return Checkpoint(document, arrays)
+
+
+def save_document(path: Path, run: TrainingRun) -> None:
+    """Write the record of a run."""
+    scratch = path.with_suffix(".new")
+    scratch.write_text(run.model_dump_json(indent=2), encoding="utf-8")
+    scratch.replace(path)
