@@ -102,6 +102,24 @@ class JobRequest(BaseModel):
         """What the input is."""
         return "image" if self.video is None else "video"
 
+    @property
+    def video_options(self) -> VideoOptions:
+        """Those of a video. Raises `ValueError` for a photo."""
+        if self.video is None:
+            raise ValueError("the input is no video")
+        return self.video
+
+
+class PartRequest(BaseModel):
+    """A part of a video, as it is queued. What there is to do stands in the video's own request and plan."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    video: JobId
+    number: int
+    deadline: datetime | None = Field(None, description="the video's")
+    request_id: str | None = None
+
 
 def cache_key(
     content_sha256: str,

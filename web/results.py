@@ -158,7 +158,7 @@ def _wanted_range(size: int, etag: str) -> tuple[int, int | None] | None:
 
 
 def _add_headers(response: Response, inline: bool, saved_as: str) -> None:
-    is_video = response.mimetype.startswith("video/")
+    is_video = (response.mimetype or "").startswith("video/")
     response.headers["Content-Security-Policy"] = VIDEO_FILE_POLICY if is_video else USER_FILE_POLICY
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.set("Content-Disposition", "inline" if inline else "attachment", filename=saved_as)
