@@ -99,8 +99,12 @@ def cancel_job(job_id: str) -> JobView:
     """Cancel a job."""
     job_id = checked_id(job_id)
     need_own_job(job_id)
-    if services().queue.cancel(job_id) is CancelOutcome.TOO_LATE:
+    parts = services()
+    outcome = parts.queue.cancel(job_id)
+    if outcome is CancelOutcome.TOO_LATE:
         raise PublicError("conflict", "The job has ended already.")
+    if outcome is CancelOutcome.CANCELED:  # else its worker is still writing
+        parts.storage.delete_prefix(parts_prefix(job_id))
     return find_job(services(), job_id)
 
 

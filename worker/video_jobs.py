@@ -178,7 +178,9 @@ def _result(
 
 def _tell(job: JobRequest, tools: Tools, phase: Phase, percent: int) -> None:
     with suppress(TransientError):
-        tools.jobs.report_progress(job.id, JobProgress(phase=phase, percent=percent))
+        parts = tools.jobs.parts.progress(job.id).parts
+        said = JobProgress(phase=phase, percent=percent, parts=parts if parts and parts.total else None)
+        tools.jobs.report_progress(job.id, said)
 
 
 def _clean_up(job: JobRequest, tools: Tools) -> None:

@@ -351,6 +351,18 @@ class JobQueue:
         return {job_id for job_id, there in zip(job_ids, pipe.execute(), strict=True) if there}
 
     @queue_errors()
+    def alive(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of the jobs that have not ended."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hget(Job.key_for(job_id), "status")
+        return {
+            job_id
+            for job_id, status in zip(job_ids, pipe.execute(), strict=True)
+            if status is not None and not _STATES[JobStatus(text(status))].is_final
+        }
+
+    @queue_errors()
     def forget_gone(self) -> int:
         """Take jobs that Redis has forgotten off our list, and off the one registry that RQ never cleans."""
         count = 0

@@ -104,6 +104,10 @@ class Parts:
         version = lane.get_redis_server_version()
         key = keys.parts(request.id)
         pipe = self._redis.pipeline()
+        for order in wanted:
+            job = self._job(request, order)
+            job.redis_server_version = version
+            lane.enqueue_job(job, pipeline=pipe)
         pipe.hset(key, "total", len(orders))
         for order in orders:
             pipe.hset(key, f"frames:{order.number}", order.frames)
@@ -112,10 +116,6 @@ class Parts:
         if done:
             pipe.hset(key, mapping={f"done:{number}": frames for number, frames in done.items()})
         pipe.expire(key, _REMEMBERED)
-        for order in wanted:
-            job = self._job(request, order)
-            job.redis_server_version = version
-            lane.enqueue_job(job, pipeline=pipe)
         pipe.execute()
 
     def _job(self, request: JobRequest, order: PartOrder) -> Job:
