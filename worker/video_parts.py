@@ -57,6 +57,15 @@ def run_part(part: PartRequest, tools: Tools) -> None:
             done[part.number] = _do(record.request, plan, part.number, tools)
         except NotWantedError:
             log.info("part %d of video %s is not wanted any more", part.number, part.video)
+        else:
+            timings = done[part.number].timings_ms
+            log.info(
+                "part %d of video %s: %d frames, %.1f s",
+                part.number,
+                part.video,
+                done[part.number].analysed,
+                timings["total"] / 1000,
+            )
     if part.number in done:
         tools.jobs.parts.done(part.video, part.number, done[part.number].analysed)
     _leave_nothing(part.video, tools)

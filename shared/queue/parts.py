@@ -169,11 +169,12 @@ class Parts:
     @queue_errors()
     def report(self, job_id: str, number: int, progress: PartProgress) -> Progress | None:
         """Say how far a part is. How far the video is; None: nobody wants it any more."""
-        wanted = self._report(
-            keys=[Job.key_for(job_id), keys.parts(job_id)],
-            args=[f"at:{number}", progress.model_dump_json(), keys.CANCEL, _REMEMBERED],
+        return self.progress(job_id) if self._note(job_id, f"at:{number}", progress.model_dump_json()) else None
+
+    def _note(self, job_id: str, field: str, value: str | int) -> bool:
+        return bool(
+            self._report(keys=[Job.key_for(job_id), keys.parts(job_id)], args=[field, value, keys.CANCEL, _REMEMBERED])
         )
-        return self.progress(job_id) if wanted else None
 
     @queue_errors()
     def done(self, job_id: str, number: int, frames: int) -> None:
@@ -189,8 +190,7 @@ class Parts:
     @queue_errors()
     def has_picture(self, job_id: str, stamp: int) -> None:
         """Note that there is another live picture."""
-        self._redis.hset(keys.parts(job_id), "live", stamp)
-        self._redis.expire(keys.parts(job_id), _REMEMBERED)
+        self._note(job_id, "live", stamp)
 
     @queue_errors()
     def progress(self, job_id: str) -> Progress:

@@ -59,7 +59,7 @@ return 1
 REPORT_PART = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'started' and status ~= 'queued' and status ~= 'deferred' then return 0 end
-if redis.call('HEXISTS', KEYS[1], ARGV[3]) == 1 then return 0 end
+if redis.call('HEXISTS', KEYS[1], ARGV[3]) == 1 or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 1
