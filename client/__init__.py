@@ -23,6 +23,7 @@ from client.errors import (
 from client.jobs import Job
 from shared.jobs import JobState
 from shared.results import ImageResult
+from shared.videos import VideoResult
 
 __all__ = [
     "Client",
@@ -40,5 +41,6 @@ __all__ = [
     "RefusedError",
     "StoppedError",
     "UnreadableFileError",
+    "VideoResult",
     "WaitTimeoutError",
 ]

@@ -15,6 +15,7 @@ from client.saving import place
 from client.transport import Transport
 from shared.jobs import RESULT_DOCUMENT, JobState, JobView
 from shared.results import ImageResult
+from shared.videos import VideoResult
 
 #: seconds that one question for a job's end waits on the server; less where somebody watches the progress
 LONG_LOOK: Final = 20
@@ -26,7 +27,7 @@ LONGEST_PAUSE: Final = 3.0
 NOT_SAVED: Final = frozenset({"thumbnail.jpg"})
 
 
-Result: TypeAlias = ImageResult
+Result: TypeAlias = ImageResult | VideoResult
 
 
 class Job:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from shared.jobs import ErrorInfo
 from shared.results import ImageResult
+from shared.videos import VideoResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Outcome:
     """
 
     path: Path
-    result: ImageResult | None = None
+    result: ImageResult | VideoResult | None = None
     error: ErrorInfo | None = None
     id: str = ""
     link: str = ""

@@ -10,15 +10,22 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.results import SCHEMA_VERSION, ImageResult, Task
+from shared.videos import VideoOptions, VideoResult
 
 #: the job function, named by its path: the web tier never imports the worker
 JOB_FUNCTION: Final = "worker.pipeline.run"
+#: the function of a job that does a part of a video
+PART_FUNCTION: Final = "worker.pipeline.run_part"
 #: the document that makes a job finished: written last, deleted first
 RESULT_DOCUMENT: Final = "result.json"
+#: of a running video: a frame of late, drawn
+LIVE_FRAME: Final = "live.jpg"
 #: the only functions a worker runs, whatever stands in Redis
-ALLOWED_FUNCTIONS: Final = frozenset({JOB_FUNCTION})
+ALLOWED_FUNCTIONS: Final = frozenset({JOB_FUNCTION, PART_FUNCTION})
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Kind = Literal["image", "video"]
+Result = Annotated[ImageResult | VideoResult, Field(discriminator="kind")]
 
 
 def new_job_id() -> str:
@@ -81,6 +88,7 @@ class JobRequest(BaseModel):
     input: InputFile
     model: str
     options: JobOptions
+    video: VideoOptions | None = Field(None, description="given if the input is a video")
     cache_key: str
     created_at: datetime
     priority: Priority = Priority.INTERACTIVE
@@ -89,14 +97,44 @@ class JobRequest(BaseModel):
     owner: str | None = Field(None, description="name of the API key that brought it; none where no keys are asked for")
     request_id: str | None = Field(None, description="of the request that brought it, for the log")
 
+    @property
+    def kind(self) -> Kind:
+        """What the input is."""
+        return "image" if self.video is None else "video"
+
+    @property
+    def video_options(self) -> VideoOptions:
+        """Those of a video. Raises `ValueError` for a photo."""
+        if self.video is None:
+            raise ValueError("the input is no video")
+        return self.video
+
+
+class PartRequest(BaseModel):
+    """A part of a video, as it is queued. What there is to do stands in the video's own request and plan."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    video: JobId
+    number: int
+    deadline: datetime | None = Field(None, description="the video's")
+    request_id: str | None = None
+
 
 def cache_key(
-    content_sha256: str, model_fingerprint: str, task: Task, options: JobOptions, owner: str | None = None
+    content_sha256: str,
+    model_fingerprint: str,
+    task: Task,
+    options: JobOptions,
+    owner: str | None = None,
+    video: VideoOptions | None = None,
 ) -> str:
     """The same bytes, model, options, owner and form of result give the same key (SHA-256, hexadecimal)."""
     parts: list[object] = [SCHEMA_VERSION, content_sha256, model_fingerprint, options.of_task(task)]
     if owner is not None:  # nobody learns from a quick answer what another has sent
         parts.append(owner)
+    if video is not None:
+        parts.append(video.that_count())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -115,7 +153,9 @@ class JobState(StrEnum):
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
-Phase = Literal["fetch", "decode", "preprocess", "inference", "postprocess", "draw", "store"]
+Phase = Literal["fetch", "decode", "preprocess", "inference", "postprocess", "draw", "join", "store"]
+#: those of a photo. A video has "fetch", "decode" (it is looked through), "inference" (all that is done with frames),
+#: "join" and "store".
 PHASES: Final[tuple[Phase, ...]] = (
     "fetch",
     "decode",
@@ -131,11 +171,25 @@ PHASES: Final[tuple[Phase, ...]] = (
 GONE: Final = "gone"
 
 
+class PartsProgress(BaseModel):
+    """How far the parts of a video are that was split."""
+
+    done: int
+    running: int
+    total: int
+    percents: list[int] = Field(description="of each part, in their order")
+
+
 class Progress(BaseModel):
-    """What a running job is doing."""
+    """What a running job is doing. All but the first two only of videos."""
 
     phase: Phase
     percent: int = Field(ge=0, le=100)
+    frames: int | None = Field(None, description="looked at so far")
+    fps: float | None = Field(None, description="frames a second now, by all workers together")
+    seconds_left: float | None = None
+    parts: PartsProgress | None = Field(None, description="null if the video is not split")
+    live: int | None = Field(None, description="changes with each new picture behind the link `live`; null: none yet")
 
 
 class ErrorInfo(BaseModel):
@@ -151,8 +205,13 @@ class Links(BaseModel):
     self: str
     view: str
     events: str
-    image: str | None = None
+    image: str | None = Field(None, description="the drawn image; of a video the frame with most objects")
     thumbnail: str | None = None
+    video: str | None = Field(None, description="the drawn video, if one was asked for")
+    preview: str | None = Field(None, description="of a video: a short animation, WebP")
+    frames: str | None = Field(None, description="of a video: what is in each frame, as JSON Lines")
+    csv: str | None = Field(None, description="of a video: a line for each detection")
+    live: str | None = Field(None, description="of a running video: a frame of late; see `progress.live`")
     original: str | None = Field(None, description="the upload, where browsers can show its type")
     result: str | None = Field(None, serialization_alias="json")
     heatmap: str | None = Field(None, description="of a classifier: what speaks for the class that is explained")
@@ -167,10 +226,12 @@ class JobSummary(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: JobId
+    kind: Kind = "image"
     state: JobState
     filename: str
     model: str
     options: JobOptions
+    video_options: VideoOptions | None = None
     position: int | None = Field(None, description="1 for the next in the queue; null once it is not waiting")
     progress: Progress | None = None
     priority: Priority = Priority.INTERACTIVE
@@ -187,7 +248,7 @@ class JobSummary(BaseModel):
 class JobView(JobSummary):
     """A job with its result."""
 
-    result: ImageResult | None = None
+    result: Result | None = None
     colours: dict[str, str] = Field(default_factory=dict, description="label -> #rrggbb, as in the drawn image")
 
 
@@ -199,6 +260,16 @@ def input_key(job_id: str, ending: str) -> str:
 def result_prefix(job_id: str) -> str:
     """What the names of all objects of a job's result begin with."""
     return f"results/{job_id}/"
+
+
+def parts_prefix(job_id: str) -> str:
+    """What the names of all objects begin with that a running video has."""
+    return f"parts/{job_id}/"
+
+
+def parts_key(job_id: str, name: str) -> str:
+    """Where an object of a running video lies in storage."""
+    return f"{parts_prefix(job_id)}{name}"
 
 
 def result_key(job_id: str, name: str) -> str:

@@ -18,5 +18,31 @@ IMAGE_ENDINGS: Final[dict[str, str]] = {
     "image/x-portable-anymap": ".pnm",
 }
 
-#: those that every present browser can show as they are
-SHOWN_BY_BROWSERS: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/avif"})
+#: the same for videos. Animated GIF, PNG and WebP have the type of a picture.
+VIDEO_ENDINGS: Final[dict[str, str]] = {
+    "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+    "video/3gpp": ".3gp",
+    "video/x-matroska": ".mkv",
+    "video/webm": ".webm",
+    "video/x-msvideo": ".avi",
+    "video/mpeg": ".mpg",
+    "video/mp2t": ".ts",
+    "video/x-ms-wmv": ".wmv",
+    "video/x-flv": ".flv",
+    "video/ogg": ".ogv",
+    "video/x-ivf": ".ivf",
+    "video/h264": ".h264",
+    "video/h265": ".h265",
+    "video/x-nut": ".nut",
+    "application/mxf": ".mxf",
+}
+ENDINGS: Final = IMAGE_ENDINGS | VIDEO_ENDINGS
+
+#: those that present browsers can show as they are, if they know the codec
+SHOWN_BY_BROWSERS: Final = frozenset(
+    {
+        *("image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/avif"),
+        *("video/mp4", "video/webm", "video/quicktime", "video/ogg"),
+    }
+)

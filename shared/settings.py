@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     # -- limits
     max_upload_mb: int = Field(32, ge=1, description="size of one file")
     max_files: int = Field(100, ge=1, description="files in one request")
+    max_video_mb: int = Field(512, ge=1, description="size of one video")
+    max_video_seconds: Seconds = Field(2 * HOUR, description="length of one video")
+    max_video_frames: int = Field(500_000, ge=1, description="frames of one video")
     max_megapixels: int = Field(100, ge=1, description="pixels of one image, in millions")
     max_aspect: int = Field(100, ge=1, description="long side divided by short side")
     max_queue: int = Field(1000, ge=1, description="jobs that may wait; more are answered 429")
@@ -98,6 +101,12 @@ class Settings(BaseSettings):
 
     # -- times
     job_timeout: Seconds = Field(60, description="seconds a photo may take; then its job is ended")
+    video_timeout: Seconds = Field(
+        10 * MINUTE, description="seconds for a part of a video, or for joining its parts, beside what they should take"
+    )
+    video_part_seconds: Seconds = Field(
+        10, description="seconds of work in a part of a video; one with less is not split"
+    )
     job_retries: int = Field(2, ge=0, description="further attempts after a failure of ours (crash, hang)")
     lease: Seconds = Field(15, description="seconds after which the job of a silent worker is run by another")
     drain_timeout: Seconds = Field(25, description="seconds a job may go on after SIGTERM before it goes back")
@@ -168,6 +177,11 @@ class Settings(BaseSettings):
     def max_upload_bytes(self) -> int:
         """`max_upload_mb` in bytes."""
         return self.max_upload_mb * 1024 * 1024
+
+    @property
+    def max_video_bytes(self) -> int:
+        """`max_video_mb` in bytes."""
+        return self.max_video_mb * 1024 * 1024
 
 
 @lru_cache(maxsize=1)

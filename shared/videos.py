@@ -51,6 +51,10 @@ class VideoOptions(_Document):
             raise ValueError("the zone has no area")
         return self
 
+    def that_count(self) -> dict[str, object]:
+        """Those that make a difference to the result."""
+        return self.model_dump(mode="json", exclude=None if self.draw else {"max_side"})
+
 
 def _area(corners: tuple[Point, ...]) -> float:
     following = corners[1:] + corners[:1]

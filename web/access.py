@@ -34,6 +34,8 @@ OPEN: Final = frozenset(
         "operations.readyz",
         "results.get_artifact",
         "results.get_mask",
+        "videos.frames",
+        "videos.live_frame",
         "views.compare",
         "views.docs",
         "views.view",

@@ -21,6 +21,7 @@ from web import (
     security,
     status,
     uploads,
+    videos,
     views,
 )
 from web.services import EXTENSION, Services
@@ -42,14 +43,15 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app = APIFlask(__name__, title="Dropsight", version=app_version(), docs_path=None, json_errors=False)
     app.config.update(
         AUTO_404_RESPONSE=False,
-        MAX_CONTENT_LENGTH=settings.max_files * (settings.max_upload_bytes + FORM_FIELDS_BYTES),
+        MAX_CONTENT_LENGTH=max(settings.max_files * settings.max_upload_bytes, settings.max_video_bytes)
+        + settings.max_files * FORM_FIELDS_BYTES,
         MAX_FORM_MEMORY_SIZE=FORM_FIELDS_BYTES,
         MAX_FORM_PARTS=settings.max_files + 32,
         TAGS=["Jobs", "Results", "Models", "Operations"],
         SPEC_FORMAT="json",
         HTTP_ERROR_SCHEMA=ERROR_SCHEMA,
         VALIDATION_ERROR_SCHEMA=ERROR_SCHEMA,
-        DESCRIPTION="Drop photos, see what is in them. Upload to `/upload`, then look at `status_url`.",
+        DESCRIPTION="Drop photos and videos, see what is in them. Upload to `/upload`, then look at `status_url`.",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.request_class = incoming.StreamingRequest
@@ -59,7 +61,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     origins.register(app, settings)
     access.register(app, settings)
     limits.register(app, settings, app.extensions[EXTENSION])
-    for blueprint in (uploads.bp, jobs.bp, views.bp, results.bp, models.bp, operations.bp):
+    for blueprint in (uploads.bp, jobs.bp, views.bp, results.bp, videos.bp, models.bp, operations.bp):
         app.register_blueprint(blueprint)
     status.register(app)
     app.teardown_request(incoming.discard_unclaimed)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.jobs import JobView
+from shared.results import ImageResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ def _column(job: JobView) -> dict[str, str]:
     if job.result is None:
         return {}
     classes: dict[str, str] = {}
-    for found in job.result.classes:  # best first; ImageNet has two cranes
+    for found in (
+        job.result.classes if isinstance(job.result, ImageResult) else []
+    ):  # best first; ImageNet has two cranes
         classes.setdefault(found.label, f"{found.score:.0%}".replace("%", " %"))
     return classes | {label: str(count) for label, count in job.result.counts.items()}

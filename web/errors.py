@@ -63,7 +63,7 @@ def _http(error: HTTPException) -> Response:
     code = _HTTP_CODES.get(status, "bad_request" if status < 500 else "internal")
     response = _answer(code, error.description or status.phrase, status)
     for name, value in error.get_headers(request.environ):
-        if name in ("Allow", "Retry-After"):
+        if name in ("Allow", "Content-Range", "Retry-After"):
             response.headers[name] = value
     return response
 

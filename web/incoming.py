@@ -14,8 +14,9 @@ from werkzeug.exceptions import HTTPException
 
 from shared.errors import BadInputError, PublicError
 from shared.jobs import InputFile, input_key, new_job_id
-from shared.media import IMAGE_ENDINGS
+from shared.media import ENDINGS, VIDEO_ENDINGS
 from shared.storage import Writer
+from web.moving import Moving
 from web.services import services
 from web.sniffing import HEAD_BYTES, sniff
 
@@ -27,7 +28,7 @@ DRAIN_SECONDS: Final = 5.0
 
 
 class IncomingFile:
-    """A write-only file that streams one upload to storage.
+    """A write-only file that streams one upload to storage. How large it may be depends on what it turns out to be.
 
     Raises from `write` and `seek`:
         BadInputError: "too_large", "unsupported_type".
@@ -42,26 +43,36 @@ class IncomingFile:
         self._hash = hashlib.sha256()
         self._size = 0
         self._head = b""
+        self._type = ""
+        self._moving: Moving | None = None
         self._writer: Writer | None = None
         self._finished: InputFile | None = None
 
     def write(self, data: bytes) -> int:
         """Take the next piece."""
-        limit = self._services.settings.max_upload_bytes
         self._size += len(data)
-        if self._size > limit:
-            raise BadInputError(
-                "too_large",
-                f"{self.filename!r} is larger than the {self._services.settings.max_upload_mb} MB that are allowed.",
-            )
         self._hash.update(data)
         if self._writer is not None:
+            if self._moving is not None:
+                self._moving.feed(data)
+            self._check_size()
             self._writer.write(data)
         else:
             self._head += data
             if len(self._head) >= HEAD_BYTES:
                 self._begin()
         return len(data)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, or a picture of several frames, by what has come of it."""
+        return self._type in VIDEO_ENDINGS or (self._moving is not None and self._moving.found)
+
+    def _check_size(self) -> None:
+        settings = self._services.settings
+        most = settings.max_video_mb if self.is_video else settings.max_upload_mb
+        if self._size > most * 1024 * 1024:
+            raise BadInputError("too_large", f"{self.filename!r} is larger than the {most} MB that are allowed.")
 
     def seek(self, _offset: int, _whence: int = 0) -> int:
         """The parser rewinds a file when its last byte has come: the object is complete."""
@@ -90,11 +101,12 @@ class IncomingFile:
         complete = self.complete
         other = IncomingFile(self.filename)
         g.setdefault("incoming", []).append(other)  # deleted at the end of the request, unless it becomes a job's
-        key = input_key(other.job_id, IMAGE_ENDINGS[complete.content_type])
+        key = input_key(other.job_id, ENDINGS[complete.content_type])
         storage = self._services.storage
         with storage.open(complete.key) as blob, storage.writer(key, complete.content_type) as writer:
             for piece in blob:
                 writer.write(piece)
+        other._type, other._moving = self._type, self._moving
         other._finished = complete.model_copy(update={"key": key})
         return other
 
@@ -127,11 +139,15 @@ class IncomingFile:
         if kind is None:
             raise BadInputError(
                 "unsupported_type",
-                f"{self.filename!r} is not an image of a kind that is taken: "
-                + ", ".join(name.removeprefix("image/").removeprefix("x-") for name in IMAGE_ENDINGS),
+                f"{self.filename!r} is not an image or video of a kind that is taken: "
+                + ", ".join(name.partition("/")[2].removeprefix("x-") for name in ENDINGS),
             )
         self._type = kind
-        self._key = input_key(self.job_id, IMAGE_ENDINGS[kind])
+        self._moving = Moving.of(kind)
+        if self._moving is not None:
+            self._moving.feed(self._head)
+        self._check_size()
+        self._key = input_key(self.job_id, ENDINGS[kind])
         self._writer = self._services.storage.writer(self._key, kind)
         self._writer.write(self._head)
         self._head = b""

@@ -7,8 +7,8 @@ from flask import Response, current_app, jsonify, request, stream_with_context
 from pydantic import BaseModel, Field, StringConstraints
 
 from shared.errors import BadInputError, PublicError
-from shared.jobs import JobState, JobSummary, JobView, input_key, result_prefix
-from shared.media import IMAGE_ENDINGS
+from shared.jobs import JobState, JobSummary, JobView, input_key, parts_prefix, result_prefix
+from shared.media import ENDINGS
 from shared.queue import CancelOutcome
 from web.access import need_own_job, owner
 from web.describing import answers
@@ -80,7 +80,8 @@ def delete_job(job_id: str) -> tuple[str, int]:
     parts = services()
     known = parts.queue.forget(job_id)
     stored = parts.storage.delete_prefix(result_prefix(job_id))
-    for ending in IMAGE_ENDINGS.values():
+    parts.storage.delete_prefix(parts_prefix(job_id))
+    for ending in ENDINGS.values():
         parts.storage.delete(input_key(job_id, ending))
     if not known and not stored:
         raise PublicError("not_found", "There is no such job.")
@@ -98,8 +99,12 @@ def cancel_job(job_id: str) -> JobView:
     """Cancel a job."""
     job_id = checked_id(job_id)
     need_own_job(job_id)
-    if services().queue.cancel(job_id) is CancelOutcome.TOO_LATE:
+    parts = services()
+    outcome = parts.queue.cancel(job_id)
+    if outcome is CancelOutcome.TOO_LATE:
         raise PublicError("conflict", "The job has ended already.")
+    if outcome is CancelOutcome.CANCELED:  # else its worker is still writing
+        parts.storage.delete_prefix(parts_prefix(job_id))
     return find_job(services(), job_id)
 
 

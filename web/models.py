@@ -8,7 +8,7 @@ from flask import Response, jsonify
 from shared.entries import ModelEntry
 from shared.jobs import OPTIONS_OF_TASK, JobOptions
 from shared.labels import read_labels
-from shared.media import IMAGE_ENDINGS
+from shared.media import ENDINGS
 from web.choosing import MOST_MODELS
 from web.services import Services, services
 
@@ -45,7 +45,9 @@ def list_models() -> Response:
                 "max_upload_mb": parts.settings.max_upload_mb,
                 "max_files": parts.settings.max_files,
                 "max_models": MOST_MODELS,
-                "types": list(IMAGE_ENDINGS),
+                "max_video_mb": parts.settings.max_video_mb,
+                "max_video_seconds": parts.settings.max_video_seconds,
+                "types": list(ENDINGS),
                 "webhooks": parts.settings.allow_webhooks,
             },
         }

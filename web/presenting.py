@@ -3,16 +3,19 @@
 from datetime import timedelta
 
 from flask import url_for
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from shared.colours import colour_of, css
 from shared.errors import PublicError
-from shared.jobs import JobOptions, JobState, JobSummary, JobView, Links, result_key
+from shared.jobs import JobOptions, JobState, JobSummary, JobView, Kind, Links, Result, result_key
 from shared.media import SHOWN_BY_BROWSERS
 from shared.queue import JobRecord
 from shared.results import ImageResult
 from shared.storage import MissingObjectError
+from shared.videos import VideoResult
 from web.services import Services
+
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 
 
 def find_job(services: Services, job_id: str) -> JobView:
@@ -32,23 +35,24 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
     result = stored_result(services, job_id)
     if result is None:
         raise PublicError("not_found", "There is no such job, or it has expired.")
-    labels = [*result.counts, *(found.label for found in result.classes)]
-    colours = {label: css(colour_of(label)) for label in labels}
+    colours = {label: css(colour_of(label)) for label in _labels(result)}
     if record is not None:
         fields = _summary_fields(record)
-        fields["links"] = links_of(job_id, record.state, record.request.input.content_type, result)
+        fields["links"] = links_of(job_id, record.state, record.request.input.content_type, result=result)
         return JobView(**fields, result=result, colours=colours)
     return JobView(
         id=job_id,
+        kind=result.kind,
         state=JobState.FINISHED,
         filename=result.source.filename,
         model=result.model.name,
         options=JobOptions.model_validate(result.options),
+        video_options=result.video_options if isinstance(result, VideoResult) else None,
         created_at=result.created_at,
         started_at=result.started_at,
         finished_at=result.finished_at,
         expires_at=result.finished_at + timedelta(seconds=services.settings.result_ttl),
-        links=links_of(job_id, JobState.FINISHED, result.source.content_type, result),
+        links=links_of(job_id, JobState.FINISHED, result.source.content_type, result=result),
         result=result,
         colours=colours,
     )
@@ -59,18 +63,29 @@ def summary_of(record: JobRecord) -> JobSummary:
     return JobSummary(**_summary_fields(record))
 
 
-def stored_result(services: Services, job_id: str) -> ImageResult | None:
+def stored_result(services: Services, job_id: str) -> ImageResult | VideoResult | None:
     """The result document in storage, if there is one that this version can read."""
     try:
-        return ImageResult.from_json(services.storage.get(result_key(job_id, "result.json")))
+        return _RESULT.validate_json(services.storage.get(result_key(job_id, "result.json")))
     except (MissingObjectError, ValidationError):
         return None
 
 
-def links_of(job_id: str, state: JobState, content_type: str, result: ImageResult | None = None) -> Links:
-    """Paths of a job and its parts; those that not every result has only where the result is given."""
+def links_of(
+    job_id: str, state: JobState, content_type: str, kind: Kind = "image", *, result: Result | None = None
+) -> Links:
+    """Paths of a job and its parts; those that not every result has only where the result is given.
+
+    Args:
+        job_id: the job.
+        state: of it.
+        content_type: of the input.
+        kind: of the input; that of the result counts, where there is one.
+        result: the result.
+    """
     done = state is JobState.FINISHED
     made = {artifact.name for artifact in result.artifacts} if result is not None else set()
+    is_video = (result.kind if result is not None else kind) == "video"
 
     def part(name: str) -> str | None:
         return url_for("results.get_artifact", job_id=job_id, name=name) if done else None
@@ -82,8 +97,13 @@ def links_of(job_id: str, state: JobState, content_type: str, result: ImageResul
         self=url_for("jobs.get_job", job_id=job_id),
         view=url_for("views.view", job_id=job_id),
         events=url_for("jobs.job_events", job_id=job_id),
-        image=part("annotated.jpg"),
+        image=part("poster.jpg" if is_video else "annotated.jpg"),
         thumbnail=part("thumbnail.jpg"),
+        video=extra("annotated.mp4"),
+        preview=extra("preview.webp"),
+        frames=extra("frames.jsonl"),
+        csv=extra("frames.csv"),
+        live=url_for("videos.live_frame", job_id=job_id) if is_video and state is JobState.RUNNING else None,
         original=part("original") if content_type in SHOWN_BY_BROWSERS else None,
         result=part("result.json"),
         heatmap=extra("heatmap.jpg"),
@@ -93,14 +113,23 @@ def links_of(job_id: str, state: JobState, content_type: str, result: ImageResul
     )
 
 
+def _labels(result: Result) -> list[str]:
+    """All that may be drawn. A video's detections may have labels that no object has most."""
+    if isinstance(result, VideoResult):
+        return list(dict.fromkeys((*result.counts, *result.timeline.most)))
+    return [*result.counts, *(found.label for found in result.classes)]
+
+
 def _summary_fields(record: JobRecord) -> dict[str, object]:
     request = record.request
     return {
         "id": request.id,
+        "kind": request.kind,
         "state": record.state,
         "filename": request.input.filename,
         "model": request.model,
         "options": request.options,
+        "video_options": request.video,
         "position": record.position,
         "progress": record.progress,
         "priority": request.priority,
@@ -111,5 +140,5 @@ def _summary_fields(record: JobRecord) -> dict[str, object]:
         "finished_at": record.finished_at,
         "expires_at": record.expires_at,
         "error": record.error,
-        "links": links_of(request.id, record.state, request.input.content_type),
+        "links": links_of(request.id, record.state, request.input.content_type, request.kind),
     }

@@ -7,18 +7,19 @@ from typing import Final
 
 from apiflask import APIBlueprint
 from flask import Response, current_app, redirect, request
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.utils import secure_filename
 
 from shared.errors import PublicError
 from shared.jobs import input_key, result_key
-from shared.media import IMAGE_ENDINGS, SHOWN_BY_BROWSERS
-from shared.storage import MissingObjectError
+from shared.media import ENDINGS, SHOWN_BY_BROWSERS
+from shared.storage import MissingObjectError, RangeError
+from shared.stored_file import StoredFile
 from web.describing import answers
 from web.ids import checked_id
 from web.presenting import stored_result
-from web.security import USER_FILE_POLICY
+from web.security import USER_FILE_POLICY, VIDEO_FILE_POLICY
 from web.services import services
-from web.stored_file import StoredFile
 
 bp = APIBlueprint("results", __name__, tag="Results")
 
@@ -31,6 +32,11 @@ ARTIFACTS: Final = {
     "instances.png": "image/png",
     "masks.zip": "application/zip",
     "coco.json": "application/json",
+    "annotated.mp4": "video/mp4",
+    "poster.jpg": "image/jpeg",
+    "preview.webp": "image/webp",
+    "frames.jsonl": "application/x-ndjson",
+    "frames.csv": "text/csv",
 }
 
 
@@ -40,11 +46,19 @@ ARTIFACTS: Final = {
     description=(
         f"`name` is one of {', '.join(ARTIFACTS)}, original. A classifier gives `heatmap.jpg` if it was asked to "
         "explain; a model that outlines objects gives `instances.png` (16 bits: 0 is background, n the n-th of "
-        "`detections`), `masks.zip` (an image for each object) and `coco.json`. `?download=1` has a browser save it."
+        "`detections`), `masks.zip` (an image for each object) and `coco.json`. A video gives `annotated.mp4`, "
+        "`poster.jpg`, `preview.webp`, `frames.jsonl` (what is in each frame) and `frames.csv`. `?download=1` has a "
+        "browser save it. A part of a file is given for a `Range` of bytes."
     ),
     responses=answers(
         tuple(sorted({*ARTIFACTS.values(), *SHOWN_BY_BROWSERS})),
-        {200: "The file.", 304: "As the client has it.", 404: "There is no such file (yet)."},
+        {
+            200: "The file.",
+            206: "A part of it.",
+            304: "As the client has it.",
+            404: "There is no such file (yet).",
+            416: "It has no such part.",
+        },
     ),
 )
 def get_artifact(job_id: str, name: str) -> Response:
@@ -58,7 +72,7 @@ def get_artifact(job_id: str, name: str) -> Response:
     if result is None or result.source.content_type not in SHOWN_BY_BROWSERS:
         raise _missing()
     kind, filename = result.source.content_type, result.source.filename
-    ending = IMAGE_ENDINGS[kind]
+    ending = ENDINGS[kind]
     return serve(input_key(job_id, ending), kind, job_id, f"original{ending}", filename)
 
 
@@ -104,21 +118,48 @@ def serve(key: str, content_type: str, job_id: str, name: str, filename: str | N
         response = redirect(link, 307)
         response.headers["Cache-Control"] = "no-store"
         return response  # type: ignore[return-value]
+    stat = storage.stat(key)
+    if stat is None:
+        raise _missing()
+    etag = stat.etag.strip('"')
+    wanted = _wanted_range(stat.size, etag)
     try:
-        blob = storage.open(key)
+        blob = storage.open(key, wanted)
     except MissingObjectError:
         raise _missing() from None
+    except RangeError as error:
+        raise RequestedRangeNotSatisfiable(error.size) from None
     response = current_app.response_class(blob, mimetype=content_type)
     response.call_on_close(blob.close)
-    response.content_length = blob.stat.size
+    response.content_length = blob.length
     response.last_modified = blob.stat.modified
-    response.set_etag(blob.stat.etag.strip('"'))
+    response.accept_ranges = "bytes"
+    response.set_etag(etag)
     _add_headers(response, inline, saved_as)
+    if wanted is not None:
+        response.status_code = 206
+        response.content_range.set(blob.first, blob.first + blob.length, blob.stat.size)
+        return response
     return response.make_conditional(request)  # type: ignore[return-value]
 
 
+def _wanted_range(size: int, etag: str) -> tuple[int, int | None] | None:
+    """The one range of bytes that the client wants, first and last; None for all."""
+    if request.method != "GET" or request.range is None or len(request.range.ranges) != 1:
+        return None  # several at once nobody asks for, and all of the file is an answer to it, too
+    if request.if_range.etag not in (None, etag) or request.if_range.date is not None:
+        return None
+    first, end = request.range.ranges[0]
+    if request.range.units != "bytes":
+        return None
+    if first < 0:  # so many at the end
+        return (max(0, size + first), None)
+    return first, None if end is None else end - 1
+
+
 def _add_headers(response: Response, inline: bool, saved_as: str) -> None:
-    response.headers["Content-Security-Policy"] = USER_FILE_POLICY
+    is_video = (response.mimetype or "").startswith("video/")
+    response.headers["Content-Security-Policy"] = VIDEO_FILE_POLICY if is_video else USER_FILE_POLICY
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.set("Content-Disposition", "inline" if inline else "attachment", filename=saved_as)
 

@@ -12,12 +12,15 @@ _POLICY = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
     "img-src": "'self' data: blob:",
+    "media-src": "'self'",
     "object-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
 }
 #: for files that came from users: they can run nothing, whatever a browser takes them for
 USER_FILE_POLICY = "default-src 'none'; sandbox"
+#: a browser that is led to a video itself makes a page for it, which then asks for the video once more
+VIDEO_FILE_POLICY = f"{USER_FILE_POLICY}; media-src 'self'"
 
 
 def register(app: APIFlask) -> None:
@@ -28,9 +31,10 @@ def register(app: APIFlask) -> None:
 def _add_headers(response: Response) -> Response:
     policy = dict(_POLICY)
     settings = services().settings
-    if settings.s3_presigned_links:  # pictures then come from the bucket's own host
+    if settings.s3_presigned_links:  # pictures and videos then come from the bucket's own host
         s3 = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https://*.amazonaws.com"
         policy["img-src"] += f" {s3}"
+        policy["media-src"] += f" {s3}"
     headers = response.headers
     headers.setdefault("Content-Security-Policy", "; ".join(f"{key} {value}" for key, value in policy.items()))
     headers["X-Content-Type-Options"] = "nosniff"

@@ -1,7 +1,7 @@
 """`POST /upload`: files in, job ids out."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 from apiflask import APIBlueprint
 from apiflask.fields import UploadFile
@@ -13,6 +13,7 @@ from shared import logs
 from shared.entries import ModelEntry
 from shared.errors import BadInputError, PublicError
 from shared.jobs import JobOptions, JobRequest, JobState, cache_key, result_key
+from shared.videos import VideoOptions
 from web.access import owner
 from web.access_log import note_jobs
 from web.choosing import MOST_MODELS, wanted_models
@@ -22,18 +23,19 @@ from web.incoming import IncomingFile
 from web.limits import client
 from web.services import Services, services
 from web.terms import TermFields, Terms, wanted_terms
+from web.video_fields import VideoFields, video_options
 from web.waiting import wait_for_jobs, wanted_wait
 
 bp = APIBlueprint("uploads", __name__, tag="Jobs")
 
 
-class UploadForm(JobOptions, TermFields):
+class UploadForm(JobOptions, TermFields, VideoFields):
     """The multipart form of an upload."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    file: Annotated[list[UploadFile], Field(description="one image or many")] = Field(default_factory=list)
-    url: str = Field("", description="where to fetch an image from, if the server allows it (`ALLOW_URL_INPUT`)")
+    file: Annotated[list[UploadFile], Field(description="one image or video, or many")] = Field(default_factory=list)
+    url: str = Field("", description="where to fetch a file from, if the server allows it (`ALLOW_URL_INPUT`)")
     model: str = Field(
         "",
         max_length=500,
@@ -81,7 +83,7 @@ def refuse_early() -> None:
 @bp.input(UploadForm, location="form_and_files")
 @bp.output(Accepted, status_code=202, description="The files are stored and queued.")
 @bp.doc(
-    summary="Upload images",
+    summary="Upload images and videos",
     description=(
         'One file gives an object, several give `{"jobs": [...]}`; all are taken or none. So do several models, and '
         "`/compare?ids=a,b` is a page that shows such jobs side by side. With `Prefer: wait=N` (or `?wait=N`) the "
@@ -91,7 +93,7 @@ def refuse_early() -> None:
         200: "Finished: known from before, or within the time that was waited.",
         400: "No file.",
         413: "Too large, or too many files.",
-        415: "Not an image of a kind that is taken.",
+        415: "Not an image or video of a kind that is taken.",
         422: "An option is wrong, or there is no such model.",
         403: "The page of another site sent it.",
         408: "The body came too slowly.",
@@ -111,7 +113,7 @@ def upload(form_and_files_data: UploadForm) -> Response:
     if not files:
         raise BadInputError("no_file", "There is no file in the form field 'file'.")
     terms = wanted_terms(request, form, len(files), parts.settings)
-    accepted = _submit(parts, files, entries, options, terms)
+    accepted = _submit(parts, files, entries, _Options(options, video_options(form)), terms)
     ids = [item.id for item in accepted]
     note_jobs(ids)
     wait = wanted_wait(request, parts.settings.max_wait)
@@ -140,10 +142,24 @@ def _page_of(accepted: list[Accepted], files: int) -> str:
     return url_for("views.index")
 
 
+class _Options(NamedTuple):
+    """What is wanted of the models, and of videos."""
+
+    job: JobOptions
+    video: VideoOptions
+
+    def for_video(self, file: IncomingFile) -> VideoOptions | None:
+        """Those for videos, if it is one."""
+        return self.video if file.is_video else None
+
+
 def _submit(
-    parts: Services, files: list[IncomingFile], entries: list[ModelEntry], options: JobOptions, terms: Terms
+    parts: Services, files: list[IncomingFile], entries: list[ModelEntry], options: _Options, terms: Terms
 ) -> list[Accepted]:
     """A job for each file and model, or the one that was known; file by file."""
+    for entry in entries:
+        if entry.task == "classification" and any(file.is_video for file in files):
+            raise BadInputError("invalid_option", f"model: {entry.name} looks at pictures only, not at videos.")
     wanted = [(file, entry, _cache_key(parts, file, entry, options)) for file in files for entry in entries]
     known = [_known(parts, key) for _, _, key in wanted]
     if len(entries) > 1 and (new := known.count(None)):
@@ -170,9 +186,9 @@ def _submit(
     return [item if item.cached else item.model_copy(update={"position": next(positions)}) for item in accepted]
 
 
-def _cache_key(parts: Services, file: IncomingFile, entry: ModelEntry, options: JobOptions) -> str:
+def _cache_key(parts: Services, file: IncomingFile, entry: ModelEntry, options: _Options) -> str:
     fingerprint = entry.fingerprint(parts.settings.weights_dir)
-    return cache_key(file.complete.sha256, fingerprint, entry.task, options, owner())
+    return cache_key(file.complete.sha256, fingerprint, entry.task, options.job, owner(), options.for_video(file))
 
 
 def _known(parts: Services, key: str) -> str | None:
@@ -185,12 +201,13 @@ def _known(parts: Services, key: str) -> str | None:
     return job_id if parts.storage.stat(result_key(job_id, "result.json")) is not None else None
 
 
-def _request(file: IncomingFile, entry: ModelEntry, options: JobOptions, key: str) -> JobRequest:
+def _request(file: IncomingFile, entry: ModelEntry, options: _Options, key: str) -> JobRequest:
     return JobRequest(
         id=file.job_id,
         input=file.complete,
         model=entry.name,
-        options=options,
+        options=options.job,
+        video=options.for_video(file),
         cache_key=key,
         created_at=datetime.now(UTC),
         owner=owner(),

@@ -8,13 +8,13 @@ from pydantic import BaseModel, Field
 
 from shared.errors import CODES, BadInputError, PublicError
 from shared.jobs import JobState, JobView, result_key
-from shared.media import IMAGE_ENDINGS
+from shared.media import ENDINGS
 from web.comparing import compared
 from web.describing import answers
 from web.errors import wants_html
 from web.ids import checked_id
 from web.presenting import find_job
-from web.results import serve
+from web.results import ARTIFACTS, serve
 from web.services import services
 from web.terms import LONGEST
 
@@ -39,7 +39,8 @@ def index() -> str:
         "index.html",
         max_upload_mb=settings.max_upload_mb,
         max_files=settings.max_files,
-        accept=",".join(IMAGE_ENDINGS),
+        max_video_mb=settings.max_video_mb,
+        accept=",".join(ENDINGS),
         webhooks=settings.allow_webhooks,
         longest_wait=LONGEST,
     )
@@ -84,17 +85,25 @@ def _found(job_id: str) -> JobView | None:
         return None  # one of several may have been deleted
 
 
+def _shown(job: JobView) -> str:
+    """The file that shows best what was found."""
+    if job.kind == "image":
+        return "annotated.jpg"
+    return "annotated.mp4" if job.links.video is not None else "result.json"
+
+
 @bp.get("/view/<job_id>")
 @bp.doc(
     summary="Look at a result",
     description=(
-        "A browser gets a page. Other clients get the drawn image once the job has finished, before that status "
-        "202 with the job, and if it failed its error."
+        "A browser gets a page. Other clients get the drawn image or video once the job has finished (its JSON if "
+        "nothing was to be drawn), before that status 202 with the job, and if it failed its error."
     ),
     responses=answers(
-        ("image/jpeg", "text/html"),
+        ("image/jpeg", "video/mp4", "application/json", "text/html"),
         {
-            200: "The page, or the drawn image.",
+            200: "The page, or the drawn image or video.",
+            206: "A part of the video.",
             202: "Not finished yet.",
             304: "As the client has it.",
             404: "There is no such job.",
@@ -111,7 +120,8 @@ def view(job_id: str) -> Response:
         body = job.model_dump(mode="json", by_alias=True)
         return make_response(render_template("view.html", job=body, absolute_url=request.url))
     if job.state is JobState.FINISHED:
-        return serve(result_key(job.id, "annotated.jpg"), "image/jpeg", job.id, "annotated.jpg", job.filename)
+        shown = _shown(job)
+        return serve(result_key(job.id, shown), ARTIFACTS[shown], job.id, shown, job.filename)
     response = jsonify(job.model_dump(mode="json", by_alias=True))
     response.status_code = 202
     if job.state is JobState.CANCELED:

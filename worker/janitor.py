@@ -1,10 +1,11 @@
-"""Takes away what nobody needs any more: expired results, inputs without a job, what uploads left that broke off.
+"""Takes away what nobody needs any more: expired results, inputs without a job, what broken uploads and videos left.
 
     python -m worker.janitor        # once, now; workers do it every JANITOR_INTERVAL seconds, one of them at a time
 
 A job that Redis knows keeps all it has: Redis forgets a finished job after RESULT_TTL, a failed one after
 FAILURE_TTL. For the others the age of the objects decides, so a Redis that was emptied costs no result: with a
-`result.json` they live for RESULT_TTL, without one they are an orphan after ORPHAN_TTL.
+`result.json` they live for RESULT_TTL, without one they are an orphan after ORPHAN_TTL. What a video has on the way
+(`parts/`) goes as soon as its job has ended.
 """
 
 import heapq
@@ -21,7 +22,7 @@ from typing import Final
 
 from shared import logs
 from shared.errors import PublicError
-from shared.jobs import RESULT_DOCUMENT, result_key
+from shared.jobs import RESULT_DOCUMENT, parts_prefix, result_key
 from shared.queue import JobQueue, connect
 from shared.settings import Settings, get_settings
 from shared.storage import Stat, Storage, open_storage
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 BATCH: Final = 500
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
-_OWNED: Final = re.compile(r"(?:inputs|results)/([0-9a-f]{32})[./]")
+_OWNED: Final = re.compile(r"(?:inputs|results|parts)/([0-9a-f]{32})[./]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Swept:
     orphans: int = 0
     temporary: int = 0
     entries: int = 0
+    parts: int = 0
 
 
 @dataclass(slots=True)
@@ -92,7 +94,17 @@ class Janitor:
                     continue
                 self._delete(item)
                 expired, orphans = expired + (item.finished is not None), orphans + (item.finished is None)
-        return Swept(expired, orphans, self._storage.sweep_temporary(), self._jobs.forget_gone())
+        return Swept(expired, orphans, self._storage.sweep_temporary(), self._jobs.forget_gone(), self._sweep_parts())
+
+    def _sweep_parts(self) -> int:
+        """Take away the parts of videos that have ended, which a worker left that was killed or came late."""
+        ids = (job_id for job_id, _ in groupby(self._owned("parts/"), key=lambda pair: pair[0]))
+        count = 0
+        while batch := list(islice(ids, BATCH)):
+            for job_id in sorted(set(batch) - self._jobs.alive(batch)):
+                self._storage.delete_prefix(parts_prefix(job_id))
+                count += 1
+        return count
 
     def _belongings(self) -> Iterator[_Belongings]:
         """Job by job: both lists come sorted, so that one pass over them is enough, however many there are."""
@@ -124,9 +136,10 @@ def sweep(settings: Settings) -> Swept:
     with connect(settings.redis_url, patient=False) as connection:
         swept = Janitor(open_storage(settings), JobQueue(connection, settings), settings).sweep()
     log.info(
-        "swept: %d expired jobs, %d orphans, %d temporary files, %d list entries",
+        "swept: %d expired jobs, %d orphans, parts of %d videos, %d temporary files, %d list entries",
         swept.expired,
         swept.orphans,
+        swept.parts,
         swept.temporary,
         swept.entries,
     )

@@ -7,37 +7,26 @@ and gives the same objects, and `result.json`, written last, is what makes the j
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from rq.job import Job
 
 from shared.catalog import CatalogReader
 from shared.errors import BadInputError, PublicError
-from shared.jobs import RESULT_DOCUMENT, JobRequest, result_key, result_prefix
+from shared.jobs import RESULT_DOCUMENT, JobRequest, PartRequest, Progress, parts_prefix, result_key, result_prefix
 from shared.queue import JobQueue, Tally, connect
-from shared.results import ImageResult
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage, open_storage
 from worker.clock import PhaseClock
 from worker.images import decode_image
 from worker.looking import look
 from worker.models.registry import ModelCache
+from worker.scratch import sweep_scratch
+from worker.tools import Tools
+from worker.video_jobs import run_video
+from worker.video_parts import run_part as do_part
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every job of this process uses."""
-
-    settings: Settings
-    storage: Storage
-    models: ModelCache
-    jobs: JobQueue
-    tally: Tally
-    about: dict[str, Any]
-    """what the worker announces of itself"""
 
 
 _tools: Tools | None = None
@@ -63,6 +52,7 @@ def set_up(settings: Settings) -> dict[str, Any]:
         about={"engine": settings.engine, "models": []},
     )
     _tools.storage.prepare()
+    sweep_scratch()
     started = time.perf_counter()
     try:
         name = catalog.in_use(catalog.installed(settings.weights_dir))
@@ -85,27 +75,47 @@ def run(request: Mapping[str, Any]) -> None:
         BadInputError: the file or the options are at fault; the same again gives the same.
         TransientError: storage or Redis is away; worth trying again later.
     """
-    if _tools is None:
-        raise RuntimeError("set_up was not called in this process")
+    tools = _own_tools()
     job = JobRequest.model_validate(request)
     try:
-        result = _process(job, _tools)
+        if job.video is None:
+            _process(job, tools)
+        else:
+            run_video(job, tools)
     finally:
-        _tools.about["models"] = list(_tools.models.resident)
-        if _tools.jobs.was_deleted(job.id):
-            _tools.storage.delete_prefix(result_prefix(job.id))
-    log.info(
-        "job %s: %s on %s, %.0f ms: %s",
-        job.id,
-        job.model,
-        result.source.format,
-        result.timings_ms["total"],
-        result.text,
+        tools.about["models"] = list(tools.models.resident)
+        if tools.jobs.was_deleted(job.id):
+            tools.storage.delete_prefix(result_prefix(job.id))
+            tools.storage.delete_prefix(parts_prefix(job.id))
+
+
+def run_part(request: Mapping[str, Any]) -> None:
+    """Do a part of a video.
+
+    Args:
+        request: a `PartRequest` as JSON.
+
+    Raises:
+        BadInputError: the file is at fault.
+        TransientError: storage or Redis is away.
+    """
+    tools = _own_tools()
+    try:
+        do_part(PartRequest.model_validate(request), tools)
+    finally:
+        tools.about["models"] = list(tools.models.resident)
+
+
+def _own_tools() -> Tools:
+    if _tools is None:
+        raise RuntimeError("set_up was not called in this process")
+    return _tools
+
+
+def _process(job: JobRequest, tools: Tools) -> None:
+    clock = PhaseClock(
+        lambda phase, percent: tools.jobs.report_progress(job.id, Progress(phase=phase, percent=percent))
     )
-
-
-def _process(job: JobRequest, tools: Tools) -> ImageResult:
-    clock = PhaseClock(lambda phase, percent: tools.jobs.report_progress(job.id, phase, percent))
     settings, storage = tools.settings, tools.storage
     with clock.phase("fetch"):
         data = _fetch(job, storage)
@@ -119,7 +129,14 @@ def _process(job: JobRequest, tools: Tools) -> ImageResult:
     storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
     tools.tally.record(Job.key_for(job.id), result.counts, result.timings_ms, job.owner)
     tools.jobs.remember_cached(job.cache_key, job.id)
-    return result
+    log.info(
+        "job %s: %s on %s, %.0f ms: %s",
+        job.id,
+        job.model,
+        result.source.format,
+        result.timings_ms["total"],
+        result.text,
+    )
 
 
 def _fetch(job: JobRequest, storage: Storage) -> bytes:

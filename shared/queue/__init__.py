@@ -10,6 +10,7 @@ from shared.queue.fleet import Fleet, WorkerInfo
 from shared.queue.hooks import Delivery, Hooks
 from shared.queue.jobs import CancelOutcome, JobPage, JobQueue, JobRecord
 from shared.queue.lanes import Lane, Lanes
+from shared.queue.parts import PartOrder, PartProgress, Parts, PartsPendingError
 from shared.queue.tally import Tally
 
 __all__ = [
@@ -23,6 +24,10 @@ __all__ = [
     "JobRecord",
     "Lane",
     "Lanes",
+    "PartOrder",
+    "PartProgress",
+    "Parts",
+    "PartsPendingError",
     "Tally",
     "WorkerInfo",
     "connect",

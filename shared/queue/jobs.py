@@ -16,16 +16,17 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
-from rq.utils import utcformat
+from rq.utils import utcformat, utcparse
 
 from shared.errors import PublicError
-from shared.jobs import JOB_FUNCTION, ErrorInfo, JobRequest, JobState, Phase, Priority, Progress
+from shared.jobs import JOB_FUNCTION, ErrorInfo, JobRequest, JobState, Priority, Progress
 from shared.queue import keys, scripts
 from shared.queue.clients import Clients
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
 from shared.queue.hooks import Hooks
 from shared.queue.lanes import Lanes, place
+from shared.queue.parts import Parts
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 _STATES: Final = {
     JobStatus.CREATED: JobState.QUEUED,
     JobStatus.QUEUED: JobState.QUEUED,
-    JobStatus.DEFERRED: JobState.QUEUED,
+    JobStatus.DEFERRED: JobState.RUNNING,  # it waits for its parts, which run
     JobStatus.SCHEDULED: JobState.QUEUED,
     JobStatus.STARTED: JobState.RUNNING,
     JobStatus.FINISHED: JobState.FINISHED,
@@ -101,6 +102,7 @@ class JobQueue:
         self._bury = connection.register_script(scripts.BURY)
         self._expire = connection.register_script(scripts.EXPIRE)
         self.lanes = Lanes(connection)
+        self.parts = Parts(connection, self.lanes, settings)
 
     # -- submit
 
@@ -120,7 +122,7 @@ class JobQueue:
             TransientError: "queue_down".
         """
         interactive, bulk = self.lanes.waiting()
-        self._check_room(interactive + bulk, len(requests), client)
+        self._check_room(interactive + bulk + self.lanes.parked(), len(requests), client)
         # asked for here, because RQ would ask in the middle of the pipeline
         version = self.lanes.interactive.get_redis_server_version()
         pipe = self.redis.pipeline()
@@ -132,7 +134,7 @@ class JobQueue:
                 JOB_FUNCTION,
                 kwargs={"request": request.model_dump(mode="json")},
                 job_id=request.id,
-                timeout=self._settings.job_timeout,
+                timeout=self._settings.job_timeout if request.video is None else self._settings.video_timeout,
                 result_ttl=self._settings.result_ttl,
                 failure_ttl=self._settings.failure_ttl,
                 retry=Retry(max=self._settings.job_retries) if self._settings.job_retries else None,
@@ -163,7 +165,7 @@ class JobQueue:
     @queue_errors()
     def check_room(self, more: int, client: str | None = None) -> None:
         """Raises `PublicError("queue_full")` if `submit` would, for so many jobs."""
-        self._check_room(sum(self.lanes.waiting()), more, client)
+        self._check_room(sum(self.lanes.waiting()) + self.lanes.parked(), more, client)
 
     def _check_room(self, waiting: int, more: int, client: str | None) -> None:
         if waiting + more > self._settings.max_queue:
@@ -248,7 +250,8 @@ class JobQueue:
             request = JobRequest.model_validate(job.kwargs["request"])
         except (NoSuchJobError, KeyError, ValueError, ValidationError):
             return None
-        state = _STATES[job.get_status(refresh=False)]
+        began = fields.get(keys.BEGAN.encode())
+        state = _state_of(job.get_status(refresh=False), has_begun=began is not None)
         error = None
         if state is JobState.FAILED:
             raw = fields.get(keys.ERROR.encode())
@@ -259,7 +262,7 @@ class JobQueue:
             state=state,
             progress=Progress.model_validate_json(progress) if progress and state is JobState.RUNNING else None,
             attempts=int(fields.get(keys.ATTEMPTS.encode(), 0)),
-            started_at=None if state is JobState.QUEUED else job.started_at,
+            started_at=None if state is JobState.QUEUED else utcparse(text(began)) if began else job.started_at,
             finished_at=job.ended_at if state.is_final else None,
             expires_at=self._expiry(job, state, ttl),
             error=error,
@@ -322,15 +325,14 @@ class JobQueue:
         return JobPage(records, highest)
 
     def _in_state(self, batch: list[tuple[bytes, float]], state: JobState) -> list[tuple[bytes, float]]:
-        """Those that are in the state: one small field is read of each, not the whole job."""
+        """Those that are in the state: two small fields are read of each, not the whole job."""
         pipe = self.redis.pipeline(transaction=False)
         for member, _ in batch:
-            pipe.hget(Job.key_for(text(member)), "status")
-        wanted = {status.value for status, public in _STATES.items() if public is state}
+            pipe.hmget(Job.key_for(text(member)), "status", keys.BEGAN)
         return [
             item
-            for item, status in zip(batch, pipe.execute(), strict=True)
-            if status is not None and text(status) in wanted
+            for item, (status, began) in zip(batch, pipe.execute(), strict=True)
+            if status is not None and _state_of(JobStatus(text(status)), has_begun=began is not None) is state
         ]
 
     @queue_errors()
@@ -347,6 +349,18 @@ class JobQueue:
         for job_id in job_ids:
             pipe.exists(Job.key_for(job_id))
         return {job_id for job_id, there in zip(job_ids, pipe.execute(), strict=True) if there}
+
+    @queue_errors()
+    def alive(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of the jobs that have not ended."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hget(Job.key_for(job_id), "status")
+        return {
+            job_id
+            for job_id, status in zip(job_ids, pipe.execute(), strict=True)
+            if status is not None and not _STATES[JobStatus(text(status))].is_final
+        }
 
     @queue_errors()
     def forget_gone(self) -> int:
@@ -373,12 +387,14 @@ class JobQueue:
         status = self._wish_canceled(keys=[Job.key_for(job_id), keys.events(job_id)], args=[keys.CANCEL])
         if status is None:
             raise PublicError("not_found", "There is no such job.")
-        state = _STATES[JobStatus(text(status))]
+        rq_status = JobStatus(text(status))
+        state = _STATES[rq_status]
         if state.is_final:
             return CancelOutcome.CANCELED if state is JobState.CANCELED else CancelOutcome.TOO_LATE
-        if state is JobState.QUEUED:
+        if rq_status is not JobStatus.STARTED:
             with suppress(NoSuchJobError):
                 self.mark_canceled(Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer))
+            self.parts.drop(job_id)
             return CancelOutcome.CANCELED
         try:
             send_stop_job_command(self.redis, job_id, serializer=JSONSerializer)
@@ -393,6 +409,7 @@ class JobQueue:
             job.cancel(pipeline=pipe)
         except InvalidJobOperation:  # by the web tier and by the worker that took it, at the same moment
             return
+        pipe.zrem(self.lanes.named(job.origin).deferred_job_registry.key, job.id)
         pipe.hset(job.key, "ended_at", utcformat(datetime.now(UTC)))
         pipe.expire(job.key, self._settings.failure_ttl)
         self.events.publish(job.id, pipe)
@@ -410,6 +427,7 @@ class JobQueue:
         if not _STATES[job.get_status(refresh=False)].is_final:
             self.cancel(job_id)
         request = self._record(job_id, self.redis.hgetall(job.key), -1)
+        self.parts.drop(job_id)
         _delete(job)
         CanceledJobRegistry(job.origin, connection=self.redis, serializer=JSONSerializer).remove(job)
         pipe = self.redis.pipeline()
@@ -433,7 +451,11 @@ class JobQueue:
             keys.DEADLINES, "-inf", now.timestamp(), start=0, num=self.SCAN_LIMIT
         )
         lanes = list(self.lanes)
-        lists = [*(lane.key for lane in lanes), *(lane.failed_job_registry.key for lane in lanes)]
+        lists = [
+            *(lane.key for lane in lanes),
+            *(lane.failed_job_registry.key for lane in lanes),
+            *(lane.deferred_job_registry.key for lane in lanes),
+        ]
         count = 0
         for job_id in map(text, due):
             count += self._expire(
@@ -453,17 +475,17 @@ class JobQueue:
         """Delete what the end of its run left of a job that was deleted meanwhile."""
         registries = [
             registry.key
-            for lane in self.lanes
+            for lane in self.lanes.all
             for registry in (lane.failed_job_registry, lane.finished_job_registry, lane.canceled_job_registry)
         ]
         self._bury(keys=[Job.key_for(job_id), keys.deleted(job_id), f"rq:results:{job_id}", *registries], args=[job_id])
 
     @queue_errors()
-    def report_progress(self, job_id: str, phase: Phase, percent: int) -> None:
+    def report_progress(self, job_id: str, progress: Progress) -> None:
         """Say what a running job is doing."""
-        progress = Progress(phase=phase, percent=percent)
         self._set_field(
-            keys=[Job.key_for(job_id), keys.events(job_id)], args=[keys.PROGRESS, progress.model_dump_json()]
+            keys=[Job.key_for(job_id), keys.events(job_id)],
+            args=[keys.PROGRESS, progress.model_dump_json(exclude_none=True)],
         )
 
     # -- the cache of answers
@@ -492,7 +514,9 @@ class JobQueue:
             pipe.zcard(lane.failed_job_registry.key)
             pipe.zcard(lane.canceled_job_registry.key)
         found, states = pipe.execute(), list(JobState)
-        return {state: sum(found[number :: len(states)]) for number, state in enumerate(states)}
+        counts = {state: sum(found[number :: len(states)]) for number, state in enumerate(states)}
+        counts[JobState.RUNNING] += self.lanes.parked()
+        return counts
 
     @queue_errors()
     def oldest_waiting_seconds(self) -> float:
@@ -501,6 +525,12 @@ class JobQueue:
         records = self.get_many([text(first) for first in firsts], positions=False)
         ages = [(datetime.now(UTC) - record.request.created_at).total_seconds() for record in records if record]
         return max(ages, default=0.0)
+
+
+def _state_of(status: JobStatus, *, has_begun: bool) -> JobState:
+    """The public state. A video whose parts are done is queued once more, which is nobody's business."""
+    state = _STATES[status]
+    return JobState.RUNNING if has_begun and state is JobState.QUEUED else state
 
 
 def _is_late(record: JobRecord | None) -> bool:

@@ -4,11 +4,13 @@ from typing import Final
 
 #: the RQ queue of jobs that somebody waits for
 QUEUE: Final = "dropsight"
-#: the RQ queue of jobs that may wait. `lanes` says how both are listened on without loss.
+#: the RQ queue of jobs that may wait. `lanes` says how all are listened on without loss.
 BULK: Final = "dropsight-bulk"
+#: the RQ queue of the parts of videos
+PARTS: Final = "dropsight-parts"
 #: stream of one entry that is renewed with every job pushed
 BELL: Final = "dropsight:bell"
-#: counts the choices between both queues
+#: counts the choices between the queues
 TURN: Final = "dropsight:turn"
 #: sorted set of jobs with a deadline; score: when it is
 DEADLINES: Final = "dropsight:deadlines"
@@ -60,11 +62,23 @@ ERROR: Final = "ds_error"
 ATTEMPTS: Final = "ds_attempts"
 COUNTED: Final = "ds_counted"
 CANCEL: Final = "ds_cancel"
+BEGAN: Final = "ds_began"
+"""when a job that waits for its parts was begun: from then on it is running for everybody"""
 
 
 def events(job_id: str) -> str:
     """Stream of a job's changes."""
     return f"dropsight:events:{job_id}"
+
+
+def parts(job_id: str) -> str:
+    """Hash of how far the parts of a video are."""
+    return f"dropsight:parts:{job_id}"
+
+
+def live(job_id: str) -> str:
+    """Says that a video has a live picture that is new enough."""
+    return f"dropsight:live:{job_id}"
 
 
 def deleted(job_id: str) -> str:

@@ -1,7 +1,7 @@
-"""The two queues: what somebody waits for, and what may wait. A worker takes from both and loses from neither.
+"""The queues: what somebody waits for, parts of videos, and what may wait. A worker takes from all and loses from none.
 
 RQ's own way to listen on several queues (BLPOP) loses a job whose worker is killed before it has started it (RQ issue
-1716). Here one script looks at both and moves a job into the intermediate queue of its own lane, from where it is
+1716). Here one script looks at all and moves a job into the intermediate queue of its own lane, from where it is
 recovered. A worker that finds nothing waits for the bell: a stream of one entry that every push rings.
 """
 
@@ -17,22 +17,28 @@ from shared.jobs import Priority
 from shared.queue import keys
 from shared.queue.connection import text
 
-#: where both lanes have jobs, one of so many is bulk: it is never starved
+#: where interactive jobs wait and others, too, one of so many is another: those are never starved. Parts of videos
+#: and bulk jobs take turns.
 BULK_SHARE: Final = 5
 
-# KEYS: interactive queue, its intermediate queue, bulk queue, its intermediate queue, turn, bell. ARGV: share.
-# {number of the lane, job id}, or the bell's newest entry when there is none.
+# KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell. ARGV: share.
+# {number of the lane's queue, job id}, or the bell's newest entry when there is none.
 _TAKE = """
-local first, second = 1, 3
-if redis.call('LLEN', KEYS[1]) > 0 and redis.call('LLEN', KEYS[3]) > 0
-    and redis.call('INCR', KEYS[5]) % tonumber(ARGV[1]) == 0 then
-  first, second = 3, 1
+local busy = 0
+for lane = 1, 5, 2 do
+  if redis.call('LLEN', KEYS[lane]) > 0 then busy = busy + 1 end
 end
-for _, lane in ipairs({first, second}) do
+local order = {1, 3, 5}
+if busy > 1 then
+  local turn = redis.call('INCR', KEYS[7])
+  if turn % 2 == 0 then order = {1, 5, 3} end
+  if turn % tonumber(ARGV[1]) == 0 then order = {order[2], order[3], 1} end
+end
+for _, lane in ipairs(order) do
   local id = redis.call('LMOVE', KEYS[lane], KEYS[lane + 1], 'LEFT', 'RIGHT')
   if id then return {lane, id} end
 end
-local rung = redis.call('XREVRANGE', KEYS[6], '+', '-', 'COUNT', 1)
+local rung = redis.call('XREVRANGE', KEYS[8], '+', '-', 'COUNT', 1)
 return rung[1] and rung[1][1] or '0-0'
 """
 
@@ -57,16 +63,22 @@ class Taken(NamedTuple):
 
 
 class Lanes:
-    """Both lanes, the one of higher priority first."""
+    """The lanes. To go over them is to go over those of jobs, the one of higher priority first, without the parts'."""
 
     def __init__(self, connection: redis.Redis) -> None:
         self._redis = connection
         self.interactive = Lane(keys.QUEUE, connection=connection, serializer=JSONSerializer)
+        self.parts = Lane(keys.PARTS, connection=connection, serializer=JSONSerializer)
         self.bulk = Lane(keys.BULK, connection=connection, serializer=JSONSerializer)
         self._take = connection.register_script(_TAKE)
 
     def __iter__(self) -> Iterator[Lane]:
         return iter((self.interactive, self.bulk))
+
+    @property
+    def all(self) -> tuple[Lane, ...]:
+        """All that workers take from."""
+        return self.interactive, self.parts, self.bulk
 
     def of(self, priority: Priority) -> Lane:
         """The lane for jobs of that priority."""
@@ -74,7 +86,7 @@ class Lanes:
 
     def named(self, origin: str) -> Lane:
         """The lane that a job says it came from."""
-        return self.bulk if origin == keys.BULK else self.interactive
+        return {keys.BULK: self.bulk, keys.PARTS: self.parts}.get(origin, self.interactive)
 
     def waiting(self) -> tuple[int, int]:
         """Numbers of interactive and bulk jobs that wait for a worker."""
@@ -84,12 +96,19 @@ class Lanes:
         interactive, bulk = pipe.execute()
         return interactive, bulk
 
+    def parked(self) -> int:
+        """Number of jobs that have been begun and wait for their parts."""
+        pipe = self._redis.pipeline(transaction=False)
+        for lane in self:
+            pipe.zcard(lane.deferred_job_registry.key)
+        return sum(pipe.execute())
+
     def take(self, seconds: float) -> Taken | None:
         """The next job; waits for one for so long.
 
         A bell that rings for another worker's job ends the wait, too.
         """
-        lanes = list(self)
+        lanes = self.all
         names = [key for lane in lanes for key in (lane.key, lane.intermediate_queue_key)]
         for attempt in range(2):
             found = self._take(keys=[*names, keys.TURN, keys.BELL], args=[BULK_SHARE])

@@ -12,7 +12,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from shared.errors import PublicError
-from shared.jobs import ErrorInfo, Priority
+from shared.jobs import ErrorInfo, JobState, Priority
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
 from shared.queue.jobs import CRASHED, JobQueue, JobRecord
@@ -74,12 +74,14 @@ class Overview:
 
     @queue_errors()
     def running(self) -> list[JobRecord]:
-        """The jobs that workers have. There are as many as workers at most, and those that dead ones left."""
+        """The jobs that workers have, or parts of: as many as workers, those that dead ones left, and long videos."""
         ids: dict[str, None] = {}
         for lane in self._jobs.lanes:
             members: list[bytes] = self._redis.zrange(lane.started_job_registry.key, 0, -1)  # type: ignore[assignment]
             for member in members:
                 ids[text(member).partition(":")[0]] = None
+            parked: list[bytes] = self._redis.zrange(lane.deferred_job_registry.key, 0, -1)  # type: ignore[assignment]
+            ids |= dict.fromkeys(map(text, parked))
         return [record for record in self._jobs.get_many(list(ids), positions=False) if record is not None]
 
     @queue_errors()
@@ -114,6 +116,8 @@ class Overview:
             PublicError: "not_found"; "conflict": it has not failed, or its deadline has passed.
         """
         record = self._jobs.get(job_id)
+        if record is not None and record.state is JobState.FAILED:
+            self._jobs.parts.drop(job_id)  # those of a video that have failed, too, are to be done again
         if record is not None and record.request.deadline is not None and datetime.now(UTC) >= record.request.deadline:
             raise PublicError("conflict", "The deadline of the job has passed.")
         with self._redis.pipeline() as pipe:
@@ -132,7 +136,9 @@ class Overview:
                 job.retries_left = self._settings.job_retries or None
                 pipe.multi()
                 pipe.zrem(lane.failed_job_registry.key, job_id)
-                pipe.hdel(job.key, keys.ERROR, keys.ATTEMPTS, keys.CANCEL, keys.PROGRESS, "ended_at", "started_at")
+                pipe.hdel(
+                    job.key, keys.ERROR, keys.ATTEMPTS, keys.CANCEL, keys.PROGRESS, keys.BEGAN, "ended_at", "started_at"
+                )
                 pipe.persist(job.key)
                 lane._enqueue_job(job, pipeline=pipe)  # noqa: SLF001  RQ has no public way
                 pipe.zadd(keys.JOBS, {job_id: record.request.created_at.timestamp()}, nx=True)

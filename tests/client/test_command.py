@@ -183,6 +183,7 @@ def test_as_a_library(live: Live, data_dir: Path, tmp_path: Path) -> None:
         made = client.submit(photo, model=MODEL, score=0.47)
         result = made.result(timeout=60)
         assert result.source.filename == "person.jpg"
+        assert isinstance(result, ImageResult)
         assert result.detections
         assert made.state is JobState.FINISHED
         assert not made.cancel(), "it has ended"
@@ -227,6 +228,7 @@ def test_the_model_in_this_process(live: Live, photos: Path, tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     result = ImageResult.from_json((folder / "dog-result.json").read_bytes())
+    assert isinstance(expected, ImageResult)
     assert (result.detections, result.text) == (expected.detections, expected.text)
     assert result.source.sha256 == expected.source.sha256
     assert (folder / "dog-2-annotated.jpg").stat().st_size > 10_000

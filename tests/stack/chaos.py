@@ -105,6 +105,7 @@ def storm(folder: Path, *, workers: int, seed: int, retries: int, **environment:
     (folder / "weights").mkdir(exist_ok=True)
     environment = {
         "LEASE": str(LEASE),
+        "JOB_RETRIES": str(retries),
         "DATA_DIR": str(folder / "data"),
         "WEIGHTS_DIR": str(folder / "weights"),
         "STORAGE_URL": (folder / "data" / "storage").as_uri(),

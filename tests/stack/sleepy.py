@@ -1,6 +1,7 @@
 """A worker whose model sleeps: all of the real path (queue, storage, tally) without a picture being looked at.
 
-The name of the file says for how many seconds. `python -m tests.stack.sleepy` is a worker; the rest is for the tests
+The name of the file says for how many seconds. A video has parts that sleep as long each: with all that happens to jobs
+that wait for others. `python -m tests.stack.sleepy` is a worker; the rest is for the tests
 that start several of them and break things.
 """
 
@@ -18,15 +19,31 @@ import redis
 from rq.job import Job
 
 from shared.errors import BadInputError
-from shared.jobs import InputFile, JobOptions, JobRequest, JobState, Priority, input_key, new_job_id, result_key
-from shared.queue import Fleet, JobQueue, Tally, connect
+from shared.jobs import (
+    InputFile,
+    JobOptions,
+    JobRequest,
+    JobState,
+    PartRequest,
+    Priority,
+    input_key,
+    new_job_id,
+    parts_key,
+    parts_prefix,
+    result_key,
+)
+from shared.queue import Fleet, JobQueue, PartOrder, PartsPendingError, Tally, connect, keys
 from shared.settings import ROOT, Settings
 from shared.storage import MissingObjectError, Storage, open_storage
+from shared.videos import VideoOptions
 from worker.resident import ResidentWorker
 
 LABEL = "nap"
 
-_parts: tuple[Storage, Tally] | None = None
+#: parts of a video
+PARTS = 4
+
+_parts: tuple[Storage, Tally, JobQueue] | None = None
 
 
 def set_up(settings: Settings) -> dict[str, Any]:
@@ -34,14 +51,19 @@ def set_up(settings: Settings) -> dict[str, Any]:
     sys.modules["worker.pipeline"] = sys.modules[__name__]  # jobs name that module: `run` below is what they get
     connection = connect(settings.redis_url, patient=True)
     connection.set(f"test:horse:{os.getppid()}", os.getpid())
-    _parts = (open_storage(settings), Tally(connection))
+    _parts = (open_storage(settings), Tally(connection), JobQueue(connection, settings))
     return {"engine": "sleep"}
 
 
 def run(request: dict[str, Any]) -> None:
     assert _parts is not None
-    storage, tally = _parts
+    storage, tally, jobs = _parts
     job = JobRequest.model_validate(request)
+    if job.video is not None:
+        done = {number: 1 for number in range(PARTS) if storage.stat(_part_key(job.id, number)) is not None}
+        if len(done) < PARTS:
+            jobs.parts.order(job, [PartOrder(number, 1, 60) for number in range(PARTS)], done)
+            raise PartsPendingError
     try:
         data = storage.get(job.input.key)
     except MissingObjectError:
@@ -50,6 +72,24 @@ def run(request: dict[str, Any]) -> None:
     storage.put(result_key(job.id, "annotated.jpg"), data)
     storage.put(result_key(job.id, "result.json"), b"{}")
     tally.record(Job.key_for(job.id), {LABEL: 1}, {"total": 1.0})
+    jobs.parts.drop(job.id)
+    storage.delete_prefix(parts_prefix(job.id))
+
+
+def run_part(request: dict[str, Any]) -> None:
+    assert _parts is not None
+    storage, _, jobs = _parts
+    part = PartRequest.model_validate(request)
+    video = jobs.get(part.video)
+    if video is None or video.state.is_final:
+        return
+    time.sleep(float(video.request.input.filename))
+    storage.put(_part_key(part.video, part.number), b"{}")
+    jobs.parts.done(part.video, part.number, 1)
+
+
+def _part_key(job_id: str, number: int) -> str:
+    return parts_key(job_id, f"{number}/part.json")
 
 
 class Stack:
@@ -87,7 +127,10 @@ class Stack:
         return int(self.redis.get(f"test:horse:{process.pid}") or 0)
 
     def submit(self, seconds: Iterable[float], **more: Any) -> list[str]:
-        """Jobs that take so many seconds each, every third of them bulk; their inputs are stored first."""
+        """Jobs that take so many seconds each; their inputs are stored first.
+
+        Every third of them is bulk, every tenth a video.
+        """
         requests = []
         for number, nap in enumerate(seconds):
             job_id = new_job_id()
@@ -101,6 +144,7 @@ class Stack:
                     ),
                     model="m",
                     options=JobOptions(),
+                    video=VideoOptions() if number % 10 == 9 else None,
                     cache_key=job_id + job_id,
                     created_at=datetime.now(UTC),
                     **{"priority": Priority.BULK if number % 3 == 2 else Priority.INTERACTIVE} | more,
@@ -126,8 +170,11 @@ class Stack:
         """Where jobs are: all but "finished" must be 0 in the end."""
         found: dict[str, int] = {state.value: 0 for state in JobState}
         found |= {"between": 0, "executions": len(list(self.redis.scan_iter("rq:execution:*")))}
-        for lane in self.jobs.lanes:
+        for lane in self.jobs.lanes.all:
             found["between"] += self.redis.llen(lane.intermediate_queue_key)
+        parts = self.jobs.lanes.parts
+        found["parts"] = self.redis.llen(parts.key) + self.redis.zcard(parts.started_job_registry.key)
+        found["parts"] += len(list(self.redis.scan_iter(keys.parts("*"))))
         for state, count in self.jobs.count_by_state().items():
             found[state.value] = count
         return found

@@ -4,6 +4,7 @@ from datetime import datetime
 import pytest
 from flask.testing import FlaskClient
 
+from shared.jobs import Progress
 from shared.queue.connection import text
 from tests.web.conftest import PlayedWorker, Upload, picture
 from web.services import Services
@@ -34,10 +35,10 @@ def test_the_life_of_a_job(client: FlaskClient, played: PlayedWorker, job_id: st
     assert body["result"] is None
     assert body["links"]["image"] is None
     played.start(job_id)
-    played.services.queue.report_progress(job_id, "inference", 40)
+    played.services.queue.report_progress(job_id, Progress(phase="inference", percent=40))
     body = client.get(f"/jobs/{job_id}").get_json()
     assert (body["state"], body["position"]) == ("running", None)
-    assert body["progress"] == {"phase": "inference", "percent": 40}
+    assert (body["progress"]["phase"], body["progress"]["percent"]) == ("inference", 40)
     assert body["started_at"] is not None
     played.finish(job_id)
     body = client.get(f"/jobs/{job_id}").get_json()

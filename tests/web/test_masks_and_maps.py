@@ -12,10 +12,10 @@ from shared.jobs import JobView, result_key
 from shared.results import Classification, Detection, Rle
 from shared.storage import Blob
 from shared.storage.folder import FolderStorage
+from shared.stored_file import StoredFile
 from tests.web.conftest import PlayedWorker, Upload, picture
 from web.comparing import Line, compared
 from web.services import Services
-from web.stored_file import StoredFile
 
 LINKS = {"self": "", "view": "", "events": ""}
 RLE = Rle(size=(30, 40), counts="d1")

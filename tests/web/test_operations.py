@@ -8,6 +8,7 @@ from openapi_spec_validator import validate
 from shared.settings import ROOT
 from tests.web.conftest import PlayedWorker, Upload, announce, picture
 from web.services import Services
+from web.video_fields import VideoFields
 
 
 def test_ready_needs_a_worker_with_the_default_model(client: FlaskClient, services: Services) -> None:
@@ -118,6 +119,7 @@ def test_the_openapi_document(client: FlaskClient) -> None:
         "cancel_after",
         "priority",
         "webhook",
+        *VideoFields.model_fields,
     }
     assert {"202", "413", "415", "422", "429", "503"} <= set(upload["responses"])
     for path in ("/jobs", "/jobs/{job_id}", "/models", "/counts", "/healthz", "/readyz", "/metrics", "/view/{job_id}"):

@@ -82,9 +82,9 @@ def test_every_kind_that_is_advertised_is_taken(upload: Upload, services: Servic
         (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic", "image/heic"),
         (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf", "image/avif"),
         (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf", "image/avif"),
-        (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", None),
-        (b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  heic", None),
-        (b"\x00\x00\x00\x00ftyp", None),
+        (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", "video/mp4"),
+        (b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  heic", "video/quicktime"),
+        (b"\x00\x00\x00\x00ftyp", "video/mp4"),
         (b"II+\x00\x08\x00\x00\x00", "image/tiff"),
     ],
 )

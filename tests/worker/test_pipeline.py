@@ -12,7 +12,7 @@ import redis
 from rq.job import Job
 
 from shared.errors import BadInputError, TransientError
-from shared.jobs import PHASES, InputFile, JobOptions, JobRequest, input_key, new_job_id, result_key
+from shared.jobs import PHASES, InputFile, JobOptions, JobRequest, Progress, input_key, new_job_id, result_key
 from shared.queue import JobQueue, Tally
 from shared.results import ImageResult
 from shared.settings import ROOT, Settings
@@ -191,7 +191,7 @@ def test_without_weights_it_still_comes_up(settings: Settings, tmp_path: Path) -
 def test_only_slow_jobs_report_progress(storage: Storage, settings: Settings, connection: redis.Redis) -> None:
     request = request_for(storage, b"x", connection, settings)
     jobs = JobQueue(connection, settings)
-    clock = PhaseClock(lambda phase, percent: jobs.report_progress(request.id, phase, percent))
+    clock = PhaseClock(lambda phase, percent: jobs.report_progress(request.id, Progress(phase=phase, percent=percent)))
     with clock.phase("fetch"):
         pass
     assert not connection.hexists(Job.key_for(request.id), "ds_progress")

@@ -19,7 +19,7 @@ from rq.timeouts import BaseTimeoutException, JobTimeoutException, UnixSignalDea
 
 from shared.errors import BadInputError, PublicError, TransientError
 from shared.jobs import ErrorInfo
-from shared.queue import JobQueue, Lane, Lanes, keys
+from shared.queue import JobQueue, Lane, Lanes, PartsPendingError, keys
 from shared.queue.jobs import EXPIRED
 from shared.settings import Settings
 
@@ -94,7 +94,7 @@ class FencedWorker(Worker):
         prepare_for_work: bool = True,
     ) -> None:
         super().__init__(
-            list(Lanes(connection)),
+            list(Lanes(connection).all),
             name=name,
             connection=connection,
             queue_class=Lane,
@@ -201,7 +201,7 @@ class FencedWorker(Worker):
     def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401
         """Find the public words for an exception, and whether trying again makes sense."""
         _, error, _ = exc_info
-        if isinstance(error, NotOursError):
+        if isinstance(error, NotOursError | PartsPendingError):
             return
         self._error = public_error(error)
         self._transient = worth_waiting(error)
@@ -234,10 +234,15 @@ class FencedWorker(Worker):
             log.warning("job %s: the lease was lost, the failure is dropped", job.id)
             self.execution = None
             return
+        if isinstance(sys.exception(), PartsPendingError) and self._stopped_job_id != job.id:
+            self._away = 0
+            self.park(job)
+            return
         if self._transient and self._stopped_job_id != job.id:
             self.put_back(job, queue, at_front=False)
             return
         stopped = self._stopped_job_id == job.id
+        last = stopped or not job.should_retry
         with self.connection.pipeline() as pipe:
             if job.should_retry and not stopped:
                 pipe.hincrby(job.key, keys.ATTEMPTS, 1)
@@ -252,6 +257,8 @@ class FencedWorker(Worker):
                 pipe.zadd(queue.canceled_job_registry.key, {job.id: time.time()})
                 pipe.execute()
         self.jobs.events.publish(job.id)
+        if last and (video := video_of(job)) is not None:  # which fails with it
+            self.jobs.parts.wake(video)
 
     def _pause(self) -> float:
         """How long to wait now: longer each time, and each worker for another time."""
@@ -268,6 +275,13 @@ class FencedWorker(Worker):
             self.jobs.events.publish(job.id, pipe)
             pipe.execute()
 
+    def park(self, job: Job) -> None:
+        """Have a started job wait for its parts, without a worker."""
+        with self.connection.pipeline() as pipe:
+            self.cleanup_execution(job, pipeline=pipe)
+            self.jobs.parts.park(job, self.jobs.lanes.named(job.origin), pipe)
+            pipe.execute()
+
     # -- what dead workers left
 
     def clean_registries(self) -> None:
@@ -278,6 +292,8 @@ class FencedWorker(Worker):
                 self.connection.expire(queue.registry_cleaning_key, self.settings.lease)
         self._recover_intermediate()
         super().clean_registries()
+        for job_id in self.jobs.parts.sweep():
+            log.info("job %s waited for parts that do not come by themselves: it looks again", job_id)
         self.jobs.forget_expired(max(self.settings.result_ttl, self.settings.failure_ttl) + self.settings.lease)
 
     def _on_abandoned(self, job: Job, *_exc_info: Any) -> bool:  # noqa: ANN401
@@ -313,6 +329,13 @@ def request_id_of(job: Job) -> str | None:
     """Which request brought the job, if that is known."""
     request = job.kwargs.get("request")
     found = request.get("request_id") if isinstance(request, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def video_of(job: Job) -> str | None:
+    """Id of the job whose part this is, if it is one."""
+    request = job.kwargs.get("request")
+    found = request.get("video") if isinstance(request, dict) else None
     return found if isinstance(found, str) else None
 
 

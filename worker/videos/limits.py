@@ -8,6 +8,8 @@ from shared.errors import BadInputError
 #: pixels of decoded frames that wait between two threads
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 _MOST_WAITING: Final = 8
+#: pixels of one frame; what is larger decodes slower than anybody wants to wait
+MOST_PIXELS: Final = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class VideoLimits:
         max_aspect: long side divided by short side.
     """
 
-    max_pixels: int = 40_000_000
+    max_pixels: int = MOST_PIXELS
     max_seconds: float = 2 * 3600
     max_frames: int = 500_000
     max_aspect: int = 100

@@ -1,0 +1,44 @@
+"""The fields of an upload's form that concern videos: `shared.videos.VideoOptions` as a form can send them."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from shared.errors import BadInputError
+from shared.videos import VideoOptions
+
+_KNOWN = VideoOptions.model_fields
+
+
+class VideoFields(BaseModel):
+    """What counts for videos only. Photos of the same request go without it."""
+
+    every: int = Field(1, ge=1, le=1000, description=f"videos: {_KNOWN['every'].description}")
+    fps: float | None = Field(None, gt=0, le=240, description=f"videos: {_KNOWN['fps'].description}")
+    start: float = Field(0, ge=0, description=f"videos: {_KNOWN['start'].description}")
+    end: float | None = Field(None, gt=0, description=f"videos: {_KNOWN['end'].description}")
+    max_side: int = Field(1920, ge=64, le=4096, description=f"videos: {_KNOWN['max_side'].description}")
+    draw: bool = Field(True, description=f"videos: {_KNOWN['draw'].description}")
+    line: str = Field("", max_length=200, description="videos: shares x1,y1,x2,y2; who crosses it is counted")
+    zone: str = Field(
+        "", max_length=2000, description="videos: shares x,y of the corners, apart by blanks; who is inside is counted"
+    )
+
+    @field_validator("fps", "end", mode="before")
+    @classmethod
+    def _left_empty(cls, value: object) -> object:
+        return None if value == "" else value
+
+
+def video_options(form: VideoFields) -> VideoOptions:
+    """The options. Raises `BadInputError("invalid_option")` for a line or zone that is none, or for a contradiction."""
+    fields: dict[str, Any] = {name: getattr(form, name) for name in VideoFields.model_fields}
+    fields["line"] = form.line.replace(",", " ").split() or None
+    fields["zone"] = [corner.split(",") for corner in form.zone.split()] or None
+    try:
+        return VideoOptions.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "video"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise BadInputError("invalid_option", f"{name}: {reason}") from None

@@ -1,0 +1,64 @@
+"""Folders on this machine's disk for the files that a job makes, gone with the job, however it ends.
+
+They lie where the system has its temporary files (`TMPDIR`). A process that is killed leaves its folder; it is locked
+no longer, and the next process that starts takes it away.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from shared.errors import PublicError
+
+_PREFIX: Final = "dropsight-work-"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder that is deleted at the end. Raises `PublicError("storage_full")` if the disk is full."""
+    folder, lock = _locked_folder()
+    try:
+        yield folder
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise PublicError("storage_full", "The worker has no room left for the files of this job.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep_scratch() -> int:
+    """Delete the folders of processes that are no more. Returns how many."""
+    swept = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # in use
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            swept += 1
+        finally:
+            os.close(lock)
+    return swept
+
+
+def _locked_folder() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():  # else somebody has swept it before it was locked
+            return folder, lock
+        os.close(lock)

@@ -1,0 +1,189 @@
+"""The job of a video. It is run as often as it takes, and each time looks what there is in storage.
+
+- nothing: it plans. A short video is done right away. Else there are jobs for its parts, and it waits for them.
+- parts: jobs are made for those that are missing, and it waits again.
+- all parts: it joins them. `result.json`, written last, is what makes it finished.
+
+So whatever was lost on the way, to run it again is the remedy.
+"""
+
+import logging
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from rq.job import Job
+
+from shared.errors import PublicError, TransientError
+from shared.jobs import RESULT_DOCUMENT, JobRequest, Phase, parts_prefix, result_key, result_prefix
+from shared.jobs import Progress as JobProgress
+from shared.queue import PartsPendingError
+from shared.storage import MissingObjectError
+from shared.videos import VideoFindings, VideoResult, VideoSource
+from worker.scratch import scratch_folder
+from worker.tools import Tools
+from worker.video_input import is_read_in_pieces, open_upload
+from worker.video_parts import done_parts, fetch_part, process_part, show_live, upload
+from worker.video_plans import VideoPlan, limits_of, load_plan, make_plan, save_plan, video_model
+from worker.videos.containers import VideoFile
+from worker.videos.joining import DonePart, join
+from worker.videos.probing import probe
+from worker.videos.segments import Progress
+
+log = logging.getLogger(__name__)
+
+#: percent that a job shows when all frames are done
+_LOOKED_AT: Final = 96
+
+
+def run_video(job: JobRequest, tools: Tools) -> None:
+    """Do what there is to do for a video now.
+
+    Raises:
+        PartsPendingError: its parts have to be done first.
+        PublicError: the file, the options or a part of the service is at fault; also one of its parts.
+    """
+    if tools.storage.stat(result_key(job.id, RESULT_DOCUMENT)) is None:
+        try:
+            with scratch_folder() as folder:
+                _run(job, tools, folder)
+        except TransientError:
+            raise
+        except PublicError as error:
+            if error.code != "storage_full":  # which is waited for
+                _clean_up(job, tools)
+            raise
+    _clean_up(job, tools)
+
+
+def _run(job: JobRequest, tools: Tools, folder: Path) -> None:
+    _tell(job, tools, "fetch", 0)
+    with open_upload(tools.storage, job, folder, limits_of(tools.settings)) as file:
+        plan = load_plan(tools.storage, job.id)
+        if plan is None:
+            _tell(job, tools, "decode", 0)
+            plan = _plan(job, tools, file)
+        parts = (
+            _ordered_parts(job, plan, tools, folder) if plan.as_jobs else [_only_part(job, plan, file, tools, folder)]
+        )
+        _tell(job, tools, "join", _LOOKED_AT)
+        made = folder / "result"
+        made.mkdir()
+        begin = time.perf_counter()
+        findings = join(file, plan.facts, job.video_options, parts, made)
+    _tell(job, tools, "store", 98)
+    stored = time.perf_counter()
+    upload(tools.storage, [made / artifact.name for artifact in findings.artifacts], result_prefix(job.id))
+    times = {"join": stored - begin, "store": time.perf_counter() - stored}
+    result = _result(job, plan, findings, tools, {name: round(1000 * value, 3) for name, value in times.items()})
+    tools.storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
+    phases = {f"video {name}": value for name, value in result.timings_ms.items()}
+    tools.tally.record(Job.key_for(job.id), result.counts, phases, job.owner)
+    tools.jobs.remember_cached(job.cache_key, job.id)
+    log.info(
+        "video %s: %s on %d frames in %d parts, %.1f s: %s",
+        job.id,
+        job.model,
+        findings.analysed,
+        len(parts),
+        result.timings_ms["total"] / 1000,
+        result.text,
+    )
+
+
+def _plan(job: JobRequest, tools: Tools, file: VideoFile) -> VideoPlan:
+    probed = probe(file, limits_of(tools.settings))
+    model = video_model(tools.models.get(job.model))
+    plan = make_plan(probed, job.video_options, model, tools.settings, may_split=is_read_in_pieces(job))
+    if plan.as_jobs:
+        save_plan(tools.storage, job.id, plan)
+    return plan
+
+
+def _only_part(job: JobRequest, plan: VideoPlan, file: VideoFile, tools: Tools, folder: Path) -> DonePart:
+    files = folder / "part"
+    files.mkdir()
+    live: int | None = None
+
+    def tell(progress: Progress) -> None:
+        nonlocal live
+        with suppress(TransientError):  # the work goes on meanwhile
+            live = show_live(job.id, progress.preview, tools) or live
+            said = JobProgress(
+                phase="inference",
+                percent=int(_LOOKED_AT * progress.percent / 100),
+                frames=progress.frames,
+                fps=round(progress.frames_per_second, 2),
+                seconds_left=round(progress.seconds_left, 1) if progress.seconds_left is not None else None,
+                live=live,
+            )
+            tools.jobs.report_progress(job.id, said)
+
+    return DonePart(process_part(file, job, plan, 0, files, tools, tell), files)
+
+
+def _ordered_parts(job: JobRequest, plan: VideoPlan, tools: Tools, folder: Path) -> list[DonePart]:
+    """All parts, once all are done. Raises `PartsPendingError`, or with what one has failed."""
+    done = done_parts(tools.storage, job.id)
+    if len(done) < len(plan.segments):
+        frames = {number: result.analysed for number, result in done.items()}
+        tools.jobs.parts.order(job, plan.orders(tools.settings), frames)
+        raise PartsPendingError
+    try:
+        return [fetch_part(tools.storage, job.id, result, folder / f"part-{number}") for number, result in done.items()]
+    except MissingObjectError as error:  # somebody has deleted them
+        raise RuntimeError("files of a part that is done are missing") from error
+
+
+def _result(
+    job: JobRequest, plan: VideoPlan, findings: VideoFindings, tools: Tools, times: dict[str, float]
+) -> VideoResult:
+    model = video_model(tools.models.get(job.model))
+    facts, now = plan.facts, datetime.now(UTC)
+    source = VideoSource(
+        filename=job.input.filename,
+        content_type=job.input.content_type,
+        bytes=job.input.bytes,
+        sha256=job.input.sha256,
+        width=facts.width,
+        height=facts.height,
+        format=facts.format,
+        frames=findings.frames,
+        duration=round(facts.duration, 3),
+        fps=round(facts.fps, 3),
+        codec=facts.codec,
+        audio=facts.audio_codec,
+    )
+    timings = {
+        "queue": round((plan.started_at - job.created_at).total_seconds() * 1000, 3),
+        **findings.timings_ms,
+        **times,
+        "total": round((now - plan.started_at).total_seconds() * 1000, 3),
+    }
+    return VideoResult(
+        id=job.id,
+        created_at=job.created_at,
+        started_at=plan.started_at,
+        finished_at=now,
+        source=source,
+        model=model.info(),
+        options=job.options.of_task(model.entry.task),
+        video_options=job.video_options,
+        task=model.entry.task,
+        **(findings.model_dump() | {"timings_ms": timings}),
+    )
+
+
+def _tell(job: JobRequest, tools: Tools, phase: Phase, percent: int) -> None:
+    with suppress(TransientError):
+        parts = tools.jobs.parts.progress(job.id).parts
+        said = JobProgress(phase=phase, percent=percent, parts=parts if parts and parts.total else None)
+        tools.jobs.report_progress(job.id, said)
+
+
+def _clean_up(job: JobRequest, tools: Tools) -> None:
+    """Take away what was needed on the way."""
+    tools.jobs.parts.drop(job.id)
+    tools.storage.delete_prefix(parts_prefix(job.id))

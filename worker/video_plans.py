@@ -1,0 +1,140 @@
+"""What there is to do with a video: whether it is split, and into which parts of about the same work."""
+
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.errors import BadInputError
+from shared.jobs import JobOptions, parts_key
+from shared.queue import PartOrder
+from shared.settings import Settings
+from shared.storage import MissingObjectError, Storage
+from shared.videos import Segment, VideoFacts, VideoOptions
+from worker.models.base import DetectionModel, Model
+from worker.videos.limits import MOST_PIXELS, VideoLimits
+from worker.videos.planning import plan_segments
+from worker.videos.probing import Probe
+from worker.videos.segments import Predict, analysed_fps
+
+#: a video is not split if its work is less than so many times that of a part
+_NOT_WORTH_IT: Final = 1.5
+#: parts of a video at most: each costs a seek, a job and a list of files
+_MOST_PARTS: Final = 500
+#: seconds to decode, draw and encode a pixel, as measured (docs/videos.md)
+_SECONDS_PER_PIXEL: Final = 25e-9
+#: a part may take so many times what it should
+_PATIENCE: Final = 4
+
+
+class VideoPlan(BaseModel):
+    """The parts of a video. Lies in storage while it is worked on, so that all who do a part do parts of the same."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    started_at: datetime
+    facts: VideoFacts
+    segments: list[Segment]
+    frames: list[int] = Field(description="of each part: frames to look at, about")
+    seconds: list[float] = Field(description="of each part: how long it should take")
+
+    as_jobs: bool = Field(
+        description="each part is a job of its own; also a single one that is long, but cannot be cut"
+    )
+
+    def orders(self, settings: Settings) -> list[PartOrder]:
+        """The parts as jobs."""
+        return [
+            PartOrder(segment.number, frames, settings.video_timeout + round(_PATIENCE * seconds))
+            for segment, frames, seconds in zip(self.segments, self.frames, self.seconds, strict=True)
+        ]
+
+
+def make_plan(
+    probed: Probe, options: VideoOptions, model: DetectionModel, settings: Settings, *, may_split: bool = True
+) -> VideoPlan:
+    """Plan a video.
+
+    Args:
+        probed: the video.
+        options: of the job.
+        model: that is to look at it: how fast it is, is tried.
+        settings: `video_part_seconds`.
+        may_split: whether a part can be decoded without the file as a whole.
+    """
+    facts = probed.facts
+    per_frame = _seconds_per_frame(model, facts)
+    per_second = per_frame * analysed_fps(facts, options)
+    (whole,) = plan_segments(probed, options)
+    work = per_second * _length(whole, facts, options)
+    segments = [whole]
+    if may_split and work > _NOT_WORTH_IT * settings.video_part_seconds:
+        target = max(settings.video_part_seconds / per_second, facts.duration / _MOST_PARTS)
+        segments = plan_segments(probed, options, target)
+    lengths = [_length(segment, facts, options) for segment in segments]
+    return VideoPlan(
+        started_at=datetime.now(UTC),
+        facts=facts,
+        segments=segments,
+        frames=[max(1, round(length * analysed_fps(facts, options))) for length in lengths],
+        seconds=[round(length * per_second, 3) for length in lengths],
+        as_jobs=work > _NOT_WORTH_IT * settings.video_part_seconds,
+    )
+
+
+def load_plan(storage: Storage, job_id: str) -> VideoPlan | None:
+    """The plan of a video that is worked on."""
+    try:
+        return VideoPlan.model_validate_json(storage.get(parts_key(job_id, "plan.json")))
+    except MissingObjectError:
+        return None
+
+
+def save_plan(storage: Storage, job_id: str, plan: VideoPlan) -> None:
+    """Put the plan where every worker finds it."""
+    storage.put(parts_key(job_id, "plan.json"), plan.model_dump_json().encode())
+
+
+def video_model(model: Model) -> DetectionModel:
+    """The model, if it is one that videos are for. Raises `BadInputError("invalid_option")`."""
+    if not isinstance(model, DetectionModel):
+        raise BadInputError("invalid_option", f"model: {model.entry.name} looks at pictures only, not at videos.")
+    return model
+
+
+def predict_with(model: DetectionModel, options: JobOptions) -> Predict:
+    """What a part does with frames. One at a time: on a CPU a batch is no faster."""
+    return lambda pictures: [
+        model.detect(picture, score=options.score, iou=options.iou, max_detections=options.max_detections)
+        for picture in pictures
+    ]
+
+
+def limits_of(settings: Settings) -> VideoLimits:
+    """What a video may be."""
+    return VideoLimits(
+        max_pixels=min(MOST_PIXELS, settings.max_megapixels * 1_000_000),
+        max_seconds=settings.max_video_seconds,
+        max_frames=settings.max_video_frames,
+        max_aspect=settings.max_aspect,
+    )
+
+
+def _length(segment: Segment, facts: VideoFacts, options: VideoOptions) -> float:
+    """Seconds of a part that are looked at, about."""
+    tick = facts.time_base[0] / facts.time_base[1]
+    start = (segment.start - facts.origin) * tick if segment.start is not None else 0.0
+    end = (segment.end - facts.origin) * tick if segment.end is not None else facts.duration
+    return max(0.0, min(end, options.end or end) - max(start, options.start))
+
+
+def _seconds_per_frame(model: DetectionModel, facts: VideoFacts) -> float:
+    blank = np.zeros((facts.height, facts.width, 3), np.uint8)
+    times = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        model.detect(blank)
+        times.append(time.perf_counter() - begin)
+    return min(times) + _SECONDS_PER_PIXEL * facts.width * facts.height
