@@ -42,7 +42,7 @@ class VideoOptions(_Document):
         None, min_length=3, max_length=32, description="corners of a polygon: who is inside is counted"
     )
 
-    @field_validator("fps", "end", "line", "zone", mode="before")
+    @field_validator("fps", "end", mode="before")
     @classmethod
     def _left_empty(cls, value: object) -> object:
         return None if value == "" else value
@@ -50,12 +50,12 @@ class VideoOptions(_Document):
     @field_validator("line", mode="before")
     @classmethod
     def _line_as_text(cls, value: object) -> object:
-        return value.replace(",", " ").split() if isinstance(value, str) else value
+        return (value.replace(",", " ").split() or None) if isinstance(value, str) else value
 
     @field_validator("zone", mode="before")
     @classmethod
     def _zone_as_text(cls, value: object) -> object:
-        return [corner.split(",") for corner in value.split()] if isinstance(value, str) else value
+        return ([corner.split(",") for corner in value.split()] or None) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
