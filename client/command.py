@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m client",
-        description="Send photos and folders of them to Dropsight, and see what is in them.",
+        description="Send photos and videos, and folders of them, to Dropsight, and see what is in them.",
         epilog="Exit status: 0 all finished, 1 some failed, 2 wrong usage or no connection, 130 interrupted.",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder with all below it")
@@ -136,9 +136,9 @@ def _remote(chosen: argparse.Namespace) -> int:
 
 def _local(chosen: argparse.Namespace) -> int:
     from client.local import LocalModel
-    from shared.media import IMAGE_ENDINGS
+    from shared.media import ENDINGS
 
-    selection = _selected(chosen.paths, IMAGE_ENDINGS)
+    selection = _selected(chosen.paths, ENDINGS)
     fields = _fields(chosen)
     model = LocalModel(str(fields.pop("model", chosen.model)), fields, chosen.save)
     with Progress(selection.files, sending=False) as progress:

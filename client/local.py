@@ -15,6 +15,7 @@ from client.saving import place
 from shared.errors import PublicError
 from shared.jobs import RESULT_DOCUMENT, ErrorInfo, InputFile, JobOptions, new_job_id
 from shared.results import ImageResult
+from shared.videos import VideoOptions, VideoResult
 
 
 class LocalError(DropsightError):
@@ -42,8 +43,10 @@ class LocalModel:
     """
 
     def __init__(self, name: str, options: Mapping[str, Option], folder: Path | None) -> None:
+        video = {name: value for name, value in options.items() if name in VideoOptions.model_fields}
         try:
-            self._options = JobOptions.model_validate(options)
+            self._options = JobOptions.model_validate({name: options[name] for name in options.keys() - video})
+            self._video = VideoOptions.model_validate(video)
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise LocalError("invalid_option", wrong) from None
@@ -65,25 +68,37 @@ class LocalModel:
             raise LocalError(error.code, error.message) from error
 
     def look(self, path: Path, *, keep: bool = False) -> Outcome:
-        """Find out what is in a picture.
+        """Find out what is in a picture or a video.
 
         Args:
             path: its file.
-            keep: save the drawn picture somewhere and link to it, if it is saved nowhere else.
+            keep: save what was drawn somewhere and link to it, if it is saved nowhere else.
         """
+        folder = self._folder or (Path(tempfile.mkdtemp(prefix="dropsight-")) if keep else None)
         try:
-            result, files = self._result(path)
-            saved = _save(self._folder, path.stem, files) if self._folder is not None else []
-            shown = saved or (_save(Path(tempfile.mkdtemp(prefix="dropsight-")), path.stem, files) if keep else [])
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".dropsight-", dir=folder) as scratch:
+                result = self._result(path, Path(scratch))
+                names = [*(artifact.name for artifact in result.artifacts), RESULT_DOCUMENT]
+                files = {name: Path(scratch) / name for name in names if name not in NOT_SAVED}
+                shown = place(files, folder, path.stem, fallback="picture") if folder is not None else []
         except PublicError as error:
             return Outcome(path, error=ErrorInfo(code=error.code, message=error.message))
         except OSError as error:
             return Outcome(path, error=ErrorInfo(code="unreadable_file", message=str(error)))
         link = shown[0].resolve().as_uri() if shown else ""
-        return Outcome(path, result=result, link=link, saved=tuple(saved))
+        return Outcome(path, result=result, link=link, saved=tuple(shown) if self._folder is not None else ())
 
-    def _result(self, path: Path) -> tuple[ImageResult, dict[str, bytes]]:
-        """The result, and its files by their names."""
+    def _result(self, path: Path, folder: Path) -> ImageResult | VideoResult:
+        """The result; its files are written into a folder."""
+        from client.local_video import is_video, look_at_video
+
+        if is_video(path):
+            return look_at_video(path, folder, self._model, self._options, self._video, self._settings)
+        return self._look_at_picture(path, folder)
+
+    def _look_at_picture(self, path: Path, folder: Path) -> ImageResult:
         from PIL import Image
 
         from worker.clock import PhaseClock
@@ -104,13 +119,7 @@ class LocalModel:
         )
         seen = look(image, file, self._model, self._options, clock)
         result = seen.result(new_job_id(), clock.started_at, clock)
-        files = {file.artifact.name: file.data for file in seen.files if file.artifact.name not in NOT_SAVED}
-        return result, files | {RESULT_DOCUMENT: result.to_json()}
-
-
-def _save(folder: Path, stem: str, files: Mapping[str, bytes]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".dropsight-", dir=folder) as scratch:
-        for name, content in files.items():
-            (Path(scratch) / name).write_bytes(content)
-        return place({name: Path(scratch) / name for name in files}, folder, stem, fallback="picture")
+        for made in seen.files:
+            (folder / made.artifact.name).write_bytes(made.data)
+        (folder / RESULT_DOCUMENT).write_bytes(result.to_json())
+        return result

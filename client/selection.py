@@ -25,6 +25,17 @@ _ENDINGS: Final = {
     ".mkv": "video/x-matroska",
     ".3gp": "video/3gpp",
     ".wmv": "video/x-ms-wmv",
+    ".asf": "video/x-ms-wmv",
+    ".ts": "video/mp2t",
+    ".m2ts": "video/mp2t",
+    ".mts": "video/mp2t",
+    ".flv": "video/x-flv",
+    ".ogv": "video/ogg",
+    ".ivf": "video/x-ivf",
+    ".h264": "video/h264",
+    ".h265": "video/h265",
+    ".nut": "video/x-nut",
+    ".mxf": "application/mxf",
 }
 
 

@@ -7,7 +7,7 @@ a line, so that neither the result nor its reader grows with the length of the v
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.results import SCHEMA_VERSION, Artifact, Detection, ModelUsed, Score, Source, Task, plural
 
@@ -24,7 +24,10 @@ class _Document(BaseModel):
 
 
 class VideoOptions(_Document):
-    """Which frames are looked at, what is made of them, and what is counted."""
+    """Which frames are looked at, what is made of them, and what is counted.
+
+    A form may send `line` as "x1,y1,x2,y2", `zone` as "x,y x,y x,y", and leave what it does not know empty.
+    """
 
     every: int = Field(1, ge=1, le=1000, description="only frames whose number is a multiple of this")
     fps: float | None = Field(None, gt=0, le=240, description="at most so many frames a second, instead of `every`")
@@ -38,6 +41,21 @@ class VideoOptions(_Document):
     zone: tuple[Point, ...] | None = Field(
         None, min_length=3, max_length=32, description="corners of a polygon: who is inside is counted"
     )
+
+    @field_validator("fps", "end", mode="before")
+    @classmethod
+    def _left_empty(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("line", mode="before")
+    @classmethod
+    def _line_as_text(cls, value: object) -> object:
+        return (value.replace(",", " ").split() or None) if isinstance(value, str) else value
+
+    @field_validator("zone", mode="before")
+    @classmethod
+    def _zone_as_text(cls, value: object) -> object:
+        return ([corner.split(",") for corner in value.split()] or None) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

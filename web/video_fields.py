@@ -1,7 +1,5 @@
 """The fields of an upload's form that concern videos: `shared.videos.VideoOptions` as a form can send them."""
 
-from typing import Any
-
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from shared.errors import BadInputError
@@ -32,11 +30,8 @@ class VideoFields(BaseModel):
 
 def video_options(form: VideoFields) -> VideoOptions:
     """The options. Raises `BadInputError("invalid_option")` for a line or zone that is none, or for a contradiction."""
-    fields: dict[str, Any] = {name: getattr(form, name) for name in VideoFields.model_fields}
-    fields["line"] = form.line.replace(",", " ").split() or None
-    fields["zone"] = [corner.split(",") for corner in form.zone.split()] or None
     try:
-        return VideoOptions.model_validate(fields)
+        return VideoOptions.model_validate({name: getattr(form, name) for name in VideoFields.model_fields})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "video"

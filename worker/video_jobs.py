@@ -10,7 +10,6 @@ So whatever was lost on the way, to run it again is the remedy.
 import logging
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +20,12 @@ from shared.jobs import RESULT_DOCUMENT, JobRequest, Phase, parts_prefix, result
 from shared.jobs import Progress as JobProgress
 from shared.queue import PartsPendingError
 from shared.storage import MissingObjectError
-from shared.videos import VideoFindings, VideoResult, VideoSource
 from worker.scratch import scratch_folder
 from worker.tools import Tools
 from worker.video_input import is_read_in_pieces, open_upload
 from worker.video_parts import done_parts, fetch_part, process_part, show_live, upload
 from worker.video_plans import VideoPlan, limits_of, load_plan, make_plan, save_plan, video_model
+from worker.video_results import Looked, video_result
 from worker.videos.containers import VideoFile
 from worker.videos.joining import DonePart, join
 from worker.videos.probing import probe
@@ -76,8 +75,15 @@ def _run(job: JobRequest, tools: Tools, folder: Path) -> None:
     _tell(job, tools, "store", 98)
     stored = time.perf_counter()
     upload(tools.storage, [made / artifact.name for artifact in findings.artifacts], result_prefix(job.id))
-    times = {"join": stored - begin, "store": time.perf_counter() - stored}
-    result = _result(job, plan, findings, tools, {name: round(1000 * value, 3) for name, value in times.items()})
+    result = video_result(
+        job.id,
+        job.input,
+        Looked(video_model(tools.models.get(job.model)), job.options, job.video_options),
+        plan.facts,
+        findings,
+        (job.created_at, plan.started_at),
+        {"join": stored - begin, "store": time.perf_counter() - stored},
+    )
     tools.storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
     phases = {f"video {name}": value for name, value in result.timings_ms.items()}
     tools.tally.record(Job.key_for(job.id), result.counts, phases, job.owner)
@@ -135,45 +141,6 @@ def _ordered_parts(job: JobRequest, plan: VideoPlan, tools: Tools, folder: Path)
         return [fetch_part(tools.storage, job.id, result, folder / f"part-{number}") for number, result in done.items()]
     except MissingObjectError as error:  # somebody has deleted them
         raise RuntimeError("files of a part that is done are missing") from error
-
-
-def _result(
-    job: JobRequest, plan: VideoPlan, findings: VideoFindings, tools: Tools, times: dict[str, float]
-) -> VideoResult:
-    model = video_model(tools.models.get(job.model))
-    facts, now = plan.facts, datetime.now(UTC)
-    source = VideoSource(
-        filename=job.input.filename,
-        content_type=job.input.content_type,
-        bytes=job.input.bytes,
-        sha256=job.input.sha256,
-        width=facts.width,
-        height=facts.height,
-        format=facts.format,
-        frames=findings.frames,
-        duration=round(facts.duration, 3),
-        fps=round(facts.fps, 3),
-        codec=facts.codec,
-        audio=facts.audio_codec,
-    )
-    timings = {
-        "queue": round((plan.started_at - job.created_at).total_seconds() * 1000, 3),
-        **findings.timings_ms,
-        **times,
-        "total": round((now - plan.started_at).total_seconds() * 1000, 3),
-    }
-    return VideoResult(
-        id=job.id,
-        created_at=job.created_at,
-        started_at=plan.started_at,
-        finished_at=now,
-        source=source,
-        model=model.info(),
-        options=job.options.of_task(model.entry.task),
-        video_options=job.video_options,
-        task=model.entry.task,
-        **(findings.model_dump() | {"timings_ms": timings}),
-    )
 
 
 def _tell(job: JobRequest, tools: Tools, phase: Phase, percent: int) -> None:

@@ -18,6 +18,7 @@ from client import Client, JobState, RefusedError
 from client.command import main
 from shared.results import ImageResult
 from shared.settings import ROOT
+from shared.videos import VideoResult
 from tests.client.odd_server import accept, answer, job, odd_server, refuse
 from tests.conftest import MODEL, Live
 
@@ -212,14 +213,17 @@ def test_submit_many_and_cancel(live: Live, many: Path) -> None:
         assert states.count(JobState.FINISHED) == len(made) - canceled
 
 
-def test_the_model_in_this_process(live: Live, photos: Path, tmp_path: Path) -> None:
+def test_the_model_in_this_process(live: Live, photos: Path, data_dir: Path, tmp_path: Path) -> None:
     """No Redis and no web: the same result as the service's."""
     with Client(live.url) as client:
         expected = client.submit(photos / "dog.jpg").result(60)
     folder = tmp_path / "out"
     environment = {"WEIGHTS_DIR": str(live.data_dir.parent / "weights"), "DATA_DIR": str(live.data_dir)}
     done = subprocess.run(
-        [sys.executable, "-m", "client", str(photos), "--local", "--save", str(folder), "--server", "http://x.invalid"],
+        [
+            *(sys.executable, "-m", "client", str(photos), str(data_dir / "videos" / "h265_video.mp4")),
+            *("--local", "--save", str(folder), "--server", "http://x.invalid"),
+        ],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
@@ -231,6 +235,10 @@ def test_the_model_in_this_process(live: Live, photos: Path, tmp_path: Path) -> 
     assert isinstance(expected, ImageResult)
     assert (result.detections, result.text) == (expected.detections, expected.text)
     assert result.source.sha256 == expected.source.sha256
+    video = VideoResult.from_json((folder / "h265_video-result.json").read_bytes())
+    assert video.analysed == 10
+    assert {artifact.name for artifact in video.artifacts} >= {"annotated.mp4", "frames.jsonl"}
+    assert (folder / "h265_video-annotated.mp4").stat().st_size > 1000
     assert (folder / "dog-2-annotated.jpg").stat().st_size > 10_000
 
 

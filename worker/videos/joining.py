@@ -181,7 +181,7 @@ def _notes(facts: VideoFacts, options: VideoOptions, parts: Sequence[DonePart], 
     promised = max(facts.declared or 0, facts.duration)
     if damaged or (options.end is None and end < promised - max(_CUT_SECONDS, 2 / facts.fps)):
         notes.append(
-            f"The file is damaged or cut short: {decoded} frames could be decoded, "
+            f"The file is damaged or cut short: {decoded} {'frame' if decoded == 1 else 'frames'} could be decoded, "
             f"to second {end:.1f} of {promised:.1f}."
         )
     if facts.streams > 1:
