@@ -26,7 +26,7 @@ def photos(data_dir: Path) -> Path:
 def choose(page: Page, files: list[Path]) -> None:
     """Give files to the page as a person does: by its button and the browser's chooser."""
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose photos").click()
+        page.get_by_role("button", name="Choose files").click()
     chooser.value.set_files(files)
 
 
@@ -280,6 +280,10 @@ def test_by_keyboard_alone(page: Page, photos: Path) -> None:
     before = page.locator("#score-value").text_content()
     page.keyboard.press("ArrowRight")
     assert page.locator("#score-value").text_content() != before
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Frames to look at")).to_be_visible()
+    page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_label(re.compile("Overlap allowed"))).to_be_visible()
