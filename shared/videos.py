@@ -105,13 +105,16 @@ class VideoFacts(_Document):
 
 
 class Segment(_Document):
-    """A part of a video that can be decoded by itself: from a keyframe to before another one.
+    """A part of a video that can be decoded by itself.
 
     The frames of a part are those that are *shown* from `start` to before `end`, whatever order they are stored in.
     """
 
     number: int = Field(ge=0)
-    start: int | None = Field(None, description="pts of the first frame, a keyframe; None: from the beginning")
+    start: int | None = Field(None, description="pts of the first frame; None: from the beginning")
+    keyframe: int | None = Field(
+        None, description="pts of the keyframe that decoding begins with, `start` or before it; None: at the beginning"
+    )
     end: int | None = Field(None, description="pts of the next part's first frame; None: to the end")
     previous: int | None = Field(None, description="pts of the last frame before `start`")
     first_index: int = Field(0, ge=0, description="frames shown before `start`")

@@ -25,6 +25,9 @@ _NOT_WORTH_IT: Final = 1.5
 _MOST_PARTS: Final = 500
 #: seconds to decode, draw and encode a pixel, as measured (docs/videos.md)
 _SECONDS_PER_PIXEL: Final = 25e-9
+_SECONDS_TO_DECODE: Final = 6e-9
+#: where keyframes are rare, this share of a part's time may be spent on decoding what another part looks at
+_MOST_IN_VAIN: Final = 0.2
 #: a part may take so many times what it should
 _PATIENCE: Final = 4
 
@@ -72,7 +75,8 @@ def make_plan(
     segments = [whole]
     if may_split and work > _NOT_WORTH_IT * settings.video_part_seconds:
         target = max(settings.video_part_seconds / per_second, facts.duration / _MOST_PARTS)
-        segments = plan_segments(probed, options, target)
+        in_vain = _MOST_IN_VAIN * settings.video_part_seconds / (_SECONDS_TO_DECODE * facts.width * facts.height)
+        segments = plan_segments(probed, options, target, most_in_vain=int(in_vain))
     lengths = [_length(segment, facts, options) for segment in segments]
     return VideoPlan(
         started_at=datetime.now(UTC),

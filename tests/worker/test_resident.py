@@ -759,7 +759,7 @@ def test_rq_knows_our_queues_and_workers(bench: Bench) -> None:
     assert f"queue {keys.QUEUE} 0" in told.stdout
     assert f"queue {keys.BULK} 1" in told.stdout
     assert f"worker test-{bench.workers[0].pid} " in told.stdout
-    assert f" busy {keys.QUEUE}, {keys.BULK}. jobs: 0 finished, 1 failed" in told.stdout
+    assert f" busy {keys.QUEUE}, {keys.PARTS}, {keys.BULK}. jobs: 0 finished, 1 failed" in told.stdout
     plain = {queue.name: queue for queue in Queue.all(connection=bench.redis, serializer=JSONSerializer)}
     assert set(plain) == {keys.QUEUE, keys.BULK}
     assert plain[keys.BULK].get_job_ids() == [waiting]

@@ -95,7 +95,7 @@ class FrameReader:
                 stream.codec_context.thread_type = "AUTO"
                 packets = self._packets(container, stream, from_beginning=is_last_try)
                 first = next(packets, None)
-                if first is None and not is_last_try and self._segment.start is not None:
+                if first is None and not is_last_try and self._segment.keyframe is not None:
                     continue  # the seek led past it
                 yield from self._wanted(self._decode(stream, first, packets))
                 return
@@ -104,7 +104,7 @@ class FrameReader:
         self, container: InputContainer, stream: VideoStream, *, from_beginning: bool
     ) -> "Iterator[Packet[VideoStream]]":
         """The packets from the part's keyframe on, to the end of the file; none if a seek missed it."""
-        start = self._segment.start
+        start = self._segment.keyframe
         if start is not None and not from_beginning:
             container.seek(start, stream=stream)
         waiting = start is not None

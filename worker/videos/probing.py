@@ -5,6 +5,7 @@ frames are those of the file, whatever the header claims, and the places where i
 """
 
 import math
+from array import array
 from collections import deque
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -53,10 +54,12 @@ class Probe:
         facts: of the file.
         keyframes: where it can be cut, in order; without the very first. Empty where its timestamps are not sound
             enough to give every frame to exactly one part.
+        times: pts of all frames in the order in which they are shown; empty where `keyframes` must be.
     """
 
     facts: VideoFacts
     keyframes: tuple[Keyframe, ...]
+    times: "array[int]"
 
 
 def probe(file: VideoFile, limits: VideoLimits) -> Probe:
@@ -107,7 +110,9 @@ def probe(file: VideoFile, limits: VideoLimits) -> Probe:
         audio=sound[0] if sound else None,
         audio_codec=sound[1] if sound else None,
     )
-    return Probe(facts, tuple(scan.keyframes) if scan.sound else ())
+    if not scan.sound:
+        return Probe(facts, (), array("q"))
+    return Probe(facts, tuple(scan.keyframes), array("q", sorted(scan.times)))
 
 
 def quarter_turns(frame: VideoFrame) -> int:
@@ -151,6 +156,7 @@ class _Scan:
     first: int | None = None
     last: int | None = None
     last_duration: int = 0
+    times: "array[int]" = field(default_factory=lambda: array("q"))
     _recent: deque[int] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     def read(self, container: InputContainer, stream: VideoStream) -> None:
@@ -174,6 +180,7 @@ class _Scan:
         if pts is None:
             return
         self._recent.append(pts)
+        self.times.append(pts)
         newest = self.keyframes[-1] if self.keyframes else None
         if newest is not None and pts < newest.pts:  # stored after it, shown before it: an open group of pictures
             newest.index += 1

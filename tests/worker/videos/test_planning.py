@@ -40,15 +40,18 @@ CODECS = {
 }
 
 
+@pytest.mark.parametrize(("gop", "most_in_vain"), [(12, 0), (45, 45)])
 @pytest.mark.parametrize("name", CODECS)
-def test_every_frame_is_in_exactly_one_part(tmp_path: Path, name: str) -> None:
+def test_every_frame_is_in_exactly_one_part(tmp_path: Path, name: str, gop: int, most_in_vain: int) -> None:
+    """Where keyframes are rare, cuts between them, too."""
     codec, options = CODECS[name]
-    path = write_video(tmp_path / name, walk(100), codec=codec, options=options, fps=25, gop=12)
+    path = write_video(tmp_path / name, walk(100), codec=codec, options=options, fps=25, gop=gop)
     probed = probe(path, LIMITS)
     wanted = VideoOptions()
     (whole,) = plan_segments(probed, wanted)
-    segments = plan_segments(probed, wanted, target_seconds=1)
-    assert len(segments) >= 3
+    segments = plan_segments(probed, wanted, target_seconds=0.8, most_in_vain=most_in_vain)
+    assert len(segments) >= 4
+    assert any(segment.start != segment.keyframe for segment in segments) is (most_in_vain > 0)
     frames = _frames(path, probed, whole, wanted)
     assert len(frames) == 100
     parts = [_frames(path, probed, segment, wanted) for segment in segments]
