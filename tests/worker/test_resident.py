@@ -27,8 +27,8 @@ from shared.queue.events import KEPT_AFTER_END
 from shared.queue.overview import Overview
 from shared.settings import ROOT, Settings
 from worker.resident import ResidentWorker
-from worker.resident import worker as resident_worker
 from worker.resident.memory import MemoryWatch, own_memory
+from worker.resident.pace import clock_lead
 
 LEASE = 3
 TIMEOUT = 2
@@ -434,9 +434,9 @@ def test_a_jump_of_the_clock_takes_no_job_away(bench: Bench, monkeypatch: pytest
             other.clean_registries()
         return due
 
-    clock, timestamp = resident_worker._clock, rq.utils.current_timestamp
+    timestamp = rq.utils.current_timestamp
     with monkeypatch.context() as patch:
-        patch.setattr(resident_worker, "_clock", lambda: clock() + 3600)
+        patch.setattr("worker.resident.worker.clock_lead", lambda: clock_lead() + 3600)
         patch.setattr("rq.registry.current_timestamp", lambda: timestamp() + 3600)
         assert not any(maintain() for _ in range(5))
     assert not maintain(), "set back, the leases written meanwhile say nothing either"
