@@ -14,7 +14,7 @@ from rq.job import Job
 from shared.catalog import CatalogReader
 from shared.errors import BadInputError, PublicError
 from shared.jobs import RESULT_DOCUMENT, JobRequest, PartRequest, Progress, parts_prefix, result_key, result_prefix
-from shared.queue import JobQueue, Tally, connect
+from shared.queue import JobQueue, Tally, connect, queue_errors
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage, open_storage
 from worker.clock import PhaseClock
@@ -127,8 +127,10 @@ def _process(job: JobRequest, tools: Tools) -> None:
         storage.put_many([(result_key(job.id, file.artifact.name), file.data) for file in seen.files])
     result = seen.result(job.id, job.created_at, clock)
     storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
-    tools.tally.record(Job.key_for(job.id), result.counts, result.timings_ms, job.owner)
-    tools.jobs.remember_cached(job.cache_key, job.id)
+    with queue_errors(), tools.jobs.redis.pipeline(transaction=False) as pipe:
+        tools.tally.record(Job.key_for(job.id), result.counts, result.timings_ms, job.owner, pipe)
+        tools.jobs.remember_cached(job.cache_key, job.id, pipe)
+        pipe.execute()
     log.info(
         "job %s: %s on %s, %.0f ms: %s",
         job.id,

@@ -497,9 +497,9 @@ class JobQueue:
         return text(found) if found else None
 
     @queue_errors()
-    def remember_cached(self, cache_key: str, job_id: str) -> None:
-        """Note a finished job as the answer to its cache key."""
-        self.redis.set(keys.cached(cache_key), job_id, ex=self._settings.result_ttl)
+    def remember_cached(self, cache_key: str, job_id: str, pipeline: "redis.client.Pipeline | None" = None) -> None:
+        """Note a finished job as the answer to its cache key; at once or with a pipeline of the caller's."""
+        (self.redis if pipeline is None else pipeline).set(keys.cached(cache_key), job_id, ex=self._settings.result_ttl)
 
     # -- figures
 
