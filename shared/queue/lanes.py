@@ -22,9 +22,9 @@ from shared.queue.connection import text
 #: and bulk jobs take turns.
 BULK_SHARE: Final = 5
 
-# KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell. ARGV: share, what
-# the names of jobs begin with. {number of the lane's queue, job id, fields of the job and their values}, or the bell's
-# newest entry when there is none.
+# KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell. ARGV: share,
+# what the names of jobs begin with. {number of the lane's queue, job id, fields of the job and their values}, or the
+# bell's newest entry when there is none.
 _TAKE = """
 local busy = 0
 for lane = 1, 5, 2 do

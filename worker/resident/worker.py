@@ -194,10 +194,12 @@ class ResidentWorker(FencedWorker):
             raise HorseMonitorTimeoutException
         if self._pipe in ready:
             try:
-                self._about = self._pipe.recv()
+                about = self._pipe.recv()
             except (EOFError, ConnectionResetError):
                 pass
             else:
+                if about != self._about:  # another model: the web tier hears of it at once
+                    self._about, self._last_beat = about, 0.0
                 self._jobs_done += 1
                 return self._pid(), os.EX_OK, None
         self._process.join()
@@ -417,6 +419,7 @@ class ResidentWorker(FencedWorker):
             engine=str(self._about.get("engine", "")),
             started_at=self._born,
             models=list(self._about.get("models", ())),
+            arithmetic=dict(self._about.get("arithmetic", {})),
             memory_bytes=resident_memory(self._pid()) if self._pid() else 0,
             jobs_done=self._jobs_done,
             restarts=max(0, self._spawned - 1),
