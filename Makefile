@@ -53,7 +53,7 @@ test: check
 
 # against other servers, on this machine, with the default model and the photo PHOTO
 bench: .venv-bench/installed
-	.venv-bench/bin/python -m bench.serving --photo $(PHOTO) --weights weights
+	.venv-bench/bin/python -m bench.serving --photo $(PHOTO) --weights weights --plot docs/serving.svg
 
 format: .venv/installed
 	.venv/bin/ruff check --fix
