@@ -16,13 +16,8 @@ def machine(*packages: str) -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     load = f"a load of {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
-    about = [
-        f"{cores} cores of {_processor()}",
-        *filter(None, [load]),
-        platform.system(),
-        f"Python {platform.python_version()}",
-        *versions,
-    ]
+    system = [platform.system(), f"Python {platform.python_version()}"]
+    about = [f"{cores} cores of {_processor()}", *filter(None, [load]), *system, *versions]
     return ", ".join(about)
 
 
