@@ -185,7 +185,8 @@ classes = {{ name = "imagenet_labels.txt" }}
 
 @pytest.fixture
 def storage(job_settings: Settings) -> Iterator[Storage]:
-    assert pipeline.set_up(job_settings) == {"engine": "openvino", "models": ["mobilenet"]}
+    about = pipeline.set_up(job_settings)
+    assert (about["engine"], about["models"]) == ("openvino", ["mobilenet"])
     yield open_storage(job_settings)
     assert pipeline._tools is not None
     pipeline._tools.jobs.redis.close()
