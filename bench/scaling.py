@@ -2,7 +2,6 @@
 
     python -m bench.scaling                  # 1, 4, 16, 64 workers whose model sleeps for 200 ms
     python -m bench.scaling --workers 1,8
-    python -m bench.scaling --plot docs/scaling.svg
 
 A model that sleeps takes no processor, so many more workers than cores show what queue and storage cost. Everything
 else is real: a Redis of its own, the worker with its resident horse, a folder store, the account of each job.
@@ -16,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.plot import curves
 from bench.report import Table, machine
 from shared.queue import connect
 from shared.settings import Settings
@@ -31,25 +29,18 @@ def main() -> None:
     parser.add_argument("--workers", default="1,4,16,64", help="numbers of workers, apart by commas")
     parser.add_argument("--nap", type=float, default=0.2, help="seconds that the model sleeps")
     parser.add_argument("--jobs", type=int, default=40, help="for each worker")
-    parser.add_argument("--plot", type=Path, help="an SVG to write (needs matplotlib)")
     options = parser.parse_args()
     print(machine("rq", "redis"))
-    rates: list[tuple[float, float]] = []
     table = Table(
         "workers", "jobs/s", "of linear", "over the nap, p50 ms", "Redis commands a job", "Redis, share of a core"
     )
     for workers in map(int, options.workers.split(",")):
         print(f"{workers} workers", file=sys.stderr)
-        rate, row = _measure(workers, options.nap, workers * options.jobs)
-        table.row(workers, *row)
-        rates.append((workers, rate))
+        table.row(workers, *_measure(workers, options.nap, workers * options.jobs))
     print(table)
-    if options.plot:
-        linear = [(workers, workers / options.nap) for workers, _ in rates if workers / options.nap <= 4 * rates[-1][1]]
-        curves(options.plot, ("workers", "jobs/s"), {"measured": rates}, ("linear", linear))
 
 
-def _measure(workers: int, nap: float, jobs: int) -> tuple[float, list[str]]:
+def _measure(workers: int, nap: float, jobs: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="ds-") as name:
         folder = Path(name)
         server = make_redis_server(folder / "redis")
@@ -69,7 +60,7 @@ def _measure(workers: int, nap: float, jobs: int) -> tuple[float, list[str]]:
             seconds, after = time.perf_counter() - begin, connection.info()
             rate = jobs / seconds
             commands = (after["total_commands_processed"] - before["total_commands_processed"]) / jobs
-            return rate, [
+            return [
                 f"{rate:.1f}",
                 f"{100 * rate * nap / workers:.0f} %",
                 f"{1000 * (_median_time(stack, job_ids) - nap):.0f}",

@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.plot import curves
 from bench.report import Table, machine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +72,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of each turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1, help="with the model, of each server; they share the cores")
-    parser.add_argument("--plot", type=Path, help="an SVG to write")
     options = parser.parse_args()
     photo = options.photo.read_bytes()
     figures: dict[tuple[str, int], Figures] = {}
@@ -91,9 +89,6 @@ def main() -> None:
                     )
     names = [server.name for server in servers]
     _print(about, figures, names)
-    if options.plot:
-        rates = {name: [(clients, figures[name, clients].rate) for clients in CLIENTS] for name in names}
-        curves(options.plot, ("clients", "photos/s"), rates)
 
 
 def _print(about: str, figures: dict[tuple[str, int], Figures], names: list[str]) -> None:
