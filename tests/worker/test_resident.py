@@ -604,6 +604,24 @@ def test_a_finished_job_leaves_little_in_redis(bench: Bench) -> None:
     assert left <= {Job.key_for(job_id), keys.events(job_id)}
 
 
+def test_a_job_that_others_wait_for_lets_them_run(bench: Bench) -> None:
+    """The end of such a job is RQ's to write, not our one step; both end once and leave the same."""
+    first = bench.submit("quick")
+    second = bench.queue.create_job(
+        "tests.worker.resident_jobs.quick",
+        kwargs={"request": Job.fetch(first, bench.redis, JSONSerializer).kwargs["request"] | {"id": new_job_id()}},
+        depends_on=first,
+        result_ttl=60,
+    )
+    bench.queue.enqueue_job(bench.queue.setup_dependencies(second))
+    assert second.get_status() == JobStatus.DEFERRED
+    bench.worker()
+    assert bench.ended(first).state is JobState.FINISHED
+    wait_for(lambda: second.get_status() == JobStatus.FINISHED)
+    assert bench.redis.exists(f"rq:results:{first}", f"rq:results:{second.id}") == 0
+    bench.nothing_left()
+
+
 def test_a_worker_runs_the_janitor(bench: Bench) -> None:
     bench.redis.delete(keys.JANITOR)
     orphan = bench.settings.data_dir / "storage" / input_key(new_job_id(), ".jpg")
