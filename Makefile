@@ -53,7 +53,8 @@ test: check
 
 # against other servers, on this machine, with the default model and the photo PHOTO
 bench: .venv-bench/installed
-	.venv-bench/bin/python -m bench.serving --photo $(PHOTO) --weights weights
+	.venv-bench/bin/python -m bench.serving --photo $(PHOTO) --weights weights \
+		| .venv-bench/bin/python -m bench.plot docs/serving.svg --up photos/s --by server
 
 format: .venv/installed
 	.venv/bin/ruff check --fix

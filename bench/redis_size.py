@@ -37,7 +37,7 @@ def main() -> None:
         ids = stack.submit([0.0] * SAMPLE)
         stack.wait(ids, 60)
         for job_id in ids:
-            stack.jobs.remember_cached(job_id + job_id, job_id)
+            stack.jobs.remember_cached(job_id + job_id, job_id, "openvino/f32")
         stack.check(ids)
         stack.end()
         before = weigh(stack.redis)

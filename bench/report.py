@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def machine(*packages: str) -> str:
-    """One line: processor, cores, system, Python, and the versions of packages that are there."""
+    """One line: processor, cores and how busy they are, system, Python, the versions of packages that are there."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = []
     for package in packages:
@@ -15,7 +15,9 @@ def machine(*packages: str) -> str:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    about = [f"{cores} cores of {_processor()}", platform.system(), f"Python {platform.python_version()}", *versions]
+    load = f"a load of {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
+    system = [platform.system(), f"Python {platform.python_version()}"]
+    about = [f"{cores} cores of {_processor()}", *filter(None, [load]), *system, *versions]
     return ", ".join(about)
 
 

@@ -2,10 +2,10 @@
 
     make bench            # or: .venv-bench/bin/python -m bench.serving --photo dog.jpg --weights DIR
 
-Starts all three on free ports of this machine, each with one process that holds the model on all cores, and sends
-photos from 1, 8 and 32 clients, in turns, so that a noisy moment hits all. A client waits for the answer before it
-sends the next photo. All decode, detect, draw and encode; ours stores the upload and the results besides, so that
-nothing is lost, and tells the answer from what it stored.
+Starts all three on free ports of this machine, each with one process that holds the model on all cores (`--processes
+2`: two that share them), and sends photos from 1, 8 and 32 clients, in turns, so that a noisy moment hits all. A client
+waits for the answer before it sends the next photo. All decode, detect, draw and encode; ours stores the upload and the
+results besides, so that nothing is lost, and tells the answer from what it stored.
 """
 
 import argparse
@@ -71,9 +71,11 @@ def main() -> None:
     parser.add_argument("--model", default="yolo-fastest-1.1-xl")
     parser.add_argument("--seconds", type=float, default=5, help="of each turn")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1, help="with the model, of each server; they share the cores")
     options = parser.parse_args()
     photo = options.photo.read_bytes()
     figures: dict[tuple[str, int], Figures] = {}
+    about = machine("openvino", "bentoml", "litserve")
     with ExitStack() as stack:
         servers = [stack.enter_context(start(options)) for start in (_dropsight, _bentoml, _litserve)]
         for server in servers:
@@ -85,11 +87,12 @@ def main() -> None:
                     _measure(
                         server, photo, clients, options.seconds, figures.setdefault((server.name, clients), Figures())
                     )
-    _print(figures, [server.name for server in servers])
+    names = [server.name for server in servers]
+    _print(about, figures, names)
 
 
-def _print(figures: dict[tuple[str, int], Figures], names: list[str]) -> None:
-    print(machine("openvino", "bentoml", "litserve"))
+def _print(about: str, figures: dict[tuple[str, int], Figures], names: list[str]) -> None:
+    print(about)
     table = Table("clients", "server", "photos/s", "of ours", "p50 ms", "p99 ms", "refused")
     for clients in CLIENTS:
         ours = figures[names[0], clients].rate
@@ -212,6 +215,7 @@ def _started(server: Server, command: list[str], options: argparse.Namespace, mo
             "BENCH_MODEL": options.model,
             "REDIS_URL": "",
             "STORAGE_URL": "",
+            "WORKERS": str(options.processes),
             **more,
         }
         with Path(folder, "log").open("wb") as log:

@@ -84,6 +84,11 @@ class ModelUsed(_Document):
     weights_sha256: str
     input_size: tuple[int, int] = Field(description="height, width of the network's input")
 
+    @property
+    def arithmetic(self) -> str:
+        """What the numbers of an answer depend on besides the weights, for instance "openvino/int8"."""
+        return f"{self.engine}/{self.precision}"
+
 
 class ImageResult(_Document):
     """The result of one photo."""

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     max_megapixels: int = Field(100, ge=1, description="pixels of one image, in millions")
     max_aspect: int = Field(100, ge=1, description="long side divided by short side")
     max_queue: int = Field(1000, ge=1, description="jobs that may wait; more are answered 429")
-    bulk_files: int = Field(10, ge=1, description="a request with more files is bulk, unless it says otherwise")
+    bulk_files: int = Field(10, ge=1, description="a request that makes more jobs is bulk, unless it says otherwise")
     max_wait: Seconds = Field(60, description="seconds at most for `Prefer: wait=N`")
     trusted_proxies: int = Field(0, ge=0, description="reverse proxies in front, whose X-Forwarded-* headers count")
     web_processes: int = Field(2, ge=1, description="gunicorn processes")

@@ -76,7 +76,7 @@ def again(job_id: str, form_data: AgainForm) -> Response:
         video_options(form, before.video or VideoOptions()),
     )
     file = IncomingFile.stored(before.input, is_video=before.video is not None)
-    accepted = submit(parts, [file], entries, options, wanted_terms(request, form, 1, parts.settings))
+    accepted = submit(parts, [file], entries, options, wanted_terms(request, form, len(entries), parts.settings))
     return answer(parts, accepted, 1)
 
 

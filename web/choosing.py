@@ -1,12 +1,15 @@
 """Which models look at an upload: the names of its `model` field, or those that a rule picks."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, cast
+
+from flask import g
 
 from shared.catalog import Catalog
 from shared.entries import AUTO, ModelEntry
 from shared.errors import BadInputError
 from shared.jobs import OPTIONS_OF_TASK
+from shared.queue import WorkerInfo
 from web.services import Services
 
 #: models that may look at one upload
@@ -66,8 +69,20 @@ def automatic(catalog: Catalog, installed: Collection[str] | None, options: Coll
 
 def installed_models(services: Services) -> set[str] | None:
     """Names of the models that a live worker can run; None while there is no such worker to ask."""
-    workers = [worker for worker in services.fleet.workers() if worker.ready]
+    workers = _ready_workers(services)
     return {name for worker in workers for name in worker.installed} if workers else None
+
+
+def arithmetics_of(services: Services, entry: ModelEntry) -> set[str] | None:
+    """In what the live workers that have the model in memory compute; None while there is no worker to ask."""
+    workers = _ready_workers(services)
+    return {worker.arithmetic[entry.name] for worker in workers if entry.name in worker.arithmetic} if workers else None
+
+
+def _ready_workers(services: Services) -> list[WorkerInfo]:
+    if "ready_workers" not in g:  # asked for once a request
+        g.ready_workers = [worker for worker in services.fleet.workers() if worker.ready]
+    return cast("list[WorkerInfo]", g.ready_workers)
 
 
 def _check_installed(entry: ModelEntry, installed: Collection[str] | None) -> None:

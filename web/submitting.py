@@ -8,11 +8,12 @@ from pydantic import BaseModel, Field
 
 from shared import logs
 from shared.entries import ModelEntry
-from shared.errors import BadInputError, PublicError
+from shared.errors import BadInputError
 from shared.jobs import JobOptions, JobRequest, JobState, cache_key, result_key
 from shared.videos import VideoOptions
 from web.access import owner
 from web.access_log import note_jobs
+from web.choosing import arithmetics_of
 from web.errors import wants_html
 from web.incoming import IncomingFile
 from web.limits import client
@@ -52,11 +53,7 @@ class Options(NamedTuple):
 
 def refuse_early() -> None:
     """Say that the queue is full or away before the body is read."""
-    queue, limit = services().queue, services().settings.max_queue
-    queue.check_client(client())
-    waiting = queue.waiting()
-    if waiting >= limit:
-        raise PublicError("queue_full", f"{waiting} jobs are waiting already. Try again later.", retry_after=10)
+    services().queue.check_room(1, client())
 
 
 def submit(
@@ -72,7 +69,7 @@ def submit(
         if entry.task == "classification" and any(file.is_video for file in files):
             raise BadInputError("invalid_option", f"model: {entry.name} looks at pictures only, not at videos.")
     wanted = [(file, entry, _cache_key(parts, file, entry, options)) for file in files for entry in entries]
-    known = [_known(parts, key) for _, _, key in wanted]
+    known = [_known(parts, entry, key) for _, entry, key in wanted]
     if (len(entries) > 1 or any(file.is_taken for file in files)) and (new := known.count(None)):
         parts.queue.check_room(new, client())  # before anything is copied
     requests: list[JobRequest] = []
@@ -127,8 +124,8 @@ def _cache_key(parts: Services, file: IncomingFile, entry: ModelEntry, options: 
     return cache_key(file.complete.sha256, fingerprint, entry.task, options.job, owner(), options.for_video(file))
 
 
-def _known(parts: Services, key: str) -> str | None:
-    job_id = parts.queue.find_cached(key)
+def _known(parts: Services, entry: ModelEntry, key: str) -> str | None:
+    job_id = parts.queue.find_cached(key, arithmetics_of(parts, entry))
     if job_id is None:
         return None
     record = parts.queue.get(job_id)

@@ -18,7 +18,7 @@ class TermFields(BaseModel):
     """The fields of an upload's form."""
 
     priority: Literal["", "interactive", "bulk"] = Field(
-        "", description="bulk waits behind interactive; empty: bulk if there are more files than BULK_FILES"
+        "", description="bulk waits behind interactive; empty: bulk if the request makes more jobs than BULK_FILES"
     )
     cancel_after: int | None = Field(
         None,
@@ -39,14 +39,14 @@ class Terms(NamedTuple):
     webhook: str | None
 
 
-def wanted_terms(request: Request, form: TermFields, files: int, settings: Settings) -> Terms:
-    """What the sender of so many files wants.
+def wanted_terms(request: Request, form: TermFields, jobs: int, settings: Settings) -> Terms:
+    """What the sender wants of a request that makes so many jobs.
 
     Raises:
         BadInputError: the header is no number of seconds; "url_refused": the webhook is off, or no URL.
     """
     seconds = form.cancel_after if form.cancel_after is not None else _header(request)
-    by_number = Priority.BULK if files > settings.bulk_files else Priority.INTERACTIVE
+    by_number = Priority.BULK if jobs > settings.bulk_files else Priority.INTERACTIVE
     return Terms(
         priority=Priority(form.priority) if form.priority else by_number,
         deadline=None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds),

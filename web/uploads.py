@@ -77,7 +77,7 @@ def upload(form_and_files_data: UploadForm) -> Response:
         files.append(fetch(form.url))
     if not files:
         raise BadInputError("no_file", "There is no file in the form field 'file'.")
-    terms = wanted_terms(request, form, len(files), parts.settings)
+    terms = wanted_terms(request, form, len(files) * len(entries), parts.settings)
     accepted = submit(parts, files, entries, Options(options, video_options(form)), terms)
     return answer(parts, accepted, len(files))
 

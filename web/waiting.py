@@ -8,7 +8,7 @@ from flask import Request, Response, jsonify
 
 from shared.errors import BadInputError, PublicError
 from shared.jobs import GONE
-from shared.queue import JobRecord
+from shared.queue import JobQueue, JobRecord
 from web.presenting import view_of
 from web.services import Services
 
@@ -44,19 +44,10 @@ def wait_for_jobs(
     Raises:
         PublicError: "not_found": the one job is gone. Of several, such a one is `{"id", "state": "gone"}`.
     """
-    end = time.monotonic() + seconds
-    seen = services.queue.events.last(job_ids)
-    while True:
-        records = services.queue.get_many(job_ids)
-        pending = [
-            job_id
-            for job_id, record in zip(job_ids, records, strict=True)
-            if record is not None and not record.state.is_final
-        ]
-        left = end - time.monotonic()
-        if not pending or left <= 0:
-            break
-        seen |= services.queue.events.wait({job_id: seen[job_id] for job_id in pending}, left)
+    if seconds:
+        _wait(services.queue, job_ids, time.monotonic() + seconds)
+    records = services.queue.get_many(job_ids)
+    pending = any(record is not None and not record.state.is_final for record in records)
     bodies = [_body(services, job_id, record, cached) for job_id, record in zip(job_ids, records, strict=True)]
     if len(bodies) == 1 and bodies[0]["state"] == GONE:
         raise PublicError("not_found", "There is no such job, or it has expired.")
@@ -67,6 +58,16 @@ def wait_for_jobs(
     if len(bodies) == 1:
         response.headers["Location"] = str(bodies[0]["status_url"])
     return response
+
+
+def _wait(queue: JobQueue, job_ids: list[str], end: float) -> None:
+    """Wait until all have ended, or for the end. Between two events a job's state alone is looked at."""
+    seen = queue.events.last(job_ids)
+    while (pending := queue.alive(job_ids)) and (left := end - time.monotonic()) > 0:
+        news = queue.events.wait({job_id: seen[job_id] for job_id in pending}, left)
+        seen |= news
+        if not news:  # there may be no worker to see to it
+            queue.expire_due()
 
 
 def _body(

@@ -75,22 +75,25 @@ def explain(
         return None
     class_id = prediction.best(1)[0]
     if options.explain_class:
-        class_id = _class_called(options.explain_class, prediction.labels)
+        class_id = _class_called(options.explain_class, prediction)
     return Explanation(class_id, model.explain(outputs, prepared, class_id))
 
 
-def _class_called(name: str, labels: tuple[str, ...]) -> int:
-    """The id of a class by its label; capitals and underscores do not matter where only one class is meant."""
-    if name in labels:
-        return labels.index(name)
+def _class_called(name: str, prediction: Classifications) -> int:
+    """The id of a class by its label; capitals and underscores do not matter where no label is exactly that.
+
+    ImageNet has two cranes: of several classes the most probable one is meant, which is the one that a result names.
+    """
 
     def plain(label: str) -> str:
         return " ".join(label.replace("_", " ").casefold().split())
 
-    found = [class_id for class_id, label in enumerate(labels) if plain(label) == plain(name)]
-    if len(found) != 1:
+    labels = list(enumerate(prediction.labels))
+    exact = [class_id for class_id, label in labels if label == name]
+    found = exact or [class_id for class_id, label in labels if plain(label) == plain(name)]
+    if not found:
         raise BadInputError("invalid_option", f"explain_class: this model has no class called {name!r}.")
-    return found[0]
+    return max(found, key=lambda class_id: float(prediction.scores[class_id]))
 
 
 def findings_of(

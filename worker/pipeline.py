@@ -14,7 +14,7 @@ from rq.job import Job
 from shared.catalog import CatalogReader
 from shared.errors import BadInputError, PublicError
 from shared.jobs import RESULT_DOCUMENT, JobRequest, PartRequest, Progress, parts_prefix, result_key, result_prefix
-from shared.queue import JobQueue, Tally, connect
+from shared.queue import JobQueue, Tally, connect, queue_errors
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage, open_storage
 from worker.clock import PhaseClock
@@ -61,7 +61,7 @@ def set_up(settings: Settings) -> dict[str, Any]:
         log.warning("the default model is not ready: %s", error.message)
         return _tools.about
     log.info("%s is loaded and warm after %.1f s", name, time.perf_counter() - started)
-    _tools.about.update(engine=model.info().engine, models=list(_tools.models.resident))
+    _tools.about.update(engine=model.info().engine, **_in_memory(_tools.models))
     return _tools.about
 
 
@@ -83,7 +83,7 @@ def run(request: Mapping[str, Any]) -> None:
         else:
             run_video(job, tools)
     finally:
-        tools.about["models"] = list(tools.models.resident)
+        tools.about.update(_in_memory(tools.models))
         if tools.jobs.was_deleted(job.id):
             tools.storage.delete_prefix(result_prefix(job.id))
             tools.storage.delete_prefix(parts_prefix(job.id))
@@ -103,13 +103,17 @@ def run_part(request: Mapping[str, Any]) -> None:
     try:
         do_part(PartRequest.model_validate(request), tools)
     finally:
-        tools.about["models"] = list(tools.models.resident)
+        tools.about.update(_in_memory(tools.models))
 
 
 def _own_tools() -> Tools:
     if _tools is None:
         raise RuntimeError("set_up was not called in this process")
     return _tools
+
+
+def _in_memory(models: ModelCache) -> dict[str, Any]:
+    return {"models": list(models.resident), "arithmetic": models.arithmetic}
 
 
 def _process(job: JobRequest, tools: Tools) -> None:
@@ -127,8 +131,10 @@ def _process(job: JobRequest, tools: Tools) -> None:
         storage.put_many([(result_key(job.id, file.artifact.name), file.data) for file in seen.files])
     result = seen.result(job.id, job.created_at, clock)
     storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
-    tools.tally.record(Job.key_for(job.id), result.counts, result.timings_ms, job.owner)
-    tools.jobs.remember_cached(job.cache_key, job.id)
+    with queue_errors(), tools.jobs.redis.pipeline(transaction=False) as pipe:
+        tools.tally.record(Job.key_for(job.id), result.counts, result.timings_ms, job.owner, pipe)
+        tools.jobs.remember_cached(job.cache_key, job.id, result.model.arithmetic, pipe)
+        pipe.execute()
     log.info(
         "job %s: %s on %s, %.0f ms: %s",
         job.id,

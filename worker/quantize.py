@@ -55,7 +55,7 @@ def _quantize(settings: Settings, options: argparse.Namespace) -> bool:
     _say(_line("float32", before, before))
     for attempt in quantizer.attempts():
         _say(_line(f"int8, {attempt.title}", attempt.report, before))
-        if 100 * (before.metrics["AP"] - attempt.report.metrics["AP"]) <= options.max_loss:
+        if lost_points(before, attempt.report) <= options.max_loss:
             for path, found in quantizer.install(attempt, before):
                 times = ", ".join(f"{name} {median:.1f} ms" for name, median in found.medians_ms.items())
                 _say(f"{times} a run on {found.processor}")
@@ -65,9 +65,16 @@ def _quantize(settings: Settings, options: argparse.Namespace) -> bool:
     return False
 
 
+def lost_points(before: Report, after: Report) -> float:
+    """Points of AP that are lost: of the boxes or of the masks, whichever lose more."""
+    measured = [name for name in ("AP", "mask_AP") if name in before.metrics]
+    return max(100 * (before.metrics[name] - after.metrics[name]) for name in measured)
+
+
 def _line(title: str, report: Report, before: Report) -> str:
-    figures = (f"{name} {100 * report.metrics[name]:5.2f}" for name in ("AP", "AP50", "AP75"))
-    change = "" if report is before else f"  ({100 * (report.metrics['AP'] - before.metrics['AP']):+.2f})"
+    names = [name for name in ("AP", "AP50", "AP75", "mask_AP") if name in report.metrics]
+    figures = (f"{name} {100 * report.metrics[name]:5.2f}" for name in names)
+    change = "" if report is before else f"  ({-lost_points(before, report):+.2f})"
     return f"{title:45} {'  '.join(figures)}{change}"
 
 

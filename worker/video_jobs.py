@@ -87,7 +87,7 @@ def _run(job: JobRequest, tools: Tools, folder: Path) -> None:
     tools.storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
     phases = {f"video {name}": value for name, value in result.timings_ms.items()}
     tools.tally.record(Job.key_for(job.id), result.counts, phases, job.owner)
-    tools.jobs.remember_cached(job.cache_key, job.id)
+    tools.jobs.remember_cached(job.cache_key, job.id, result.model.arithmetic)
     log.info(
         "video %s: %s on %d frames in %d parts, %.1f s: %s",
         job.id,

@@ -1,4 +1,4 @@
-"""BentoML: `bentoml serve bench.servers.bentoml_app:Photos`. One process holds the model, as one of our workers."""
+"""BentoML: `bentoml serve bench.servers.bentoml_app:Photos`. As many processes hold the model as we have workers."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import bentoml
 
 from bench.servers.looking import Looker
+from shared.settings import get_settings
 
 
 # one thread: a session of OpenVINO is not for several at once
-@bentoml.service(workers=1, threads=1, traffic={"timeout": 60})
+@bentoml.service(workers=get_settings().workers, threads=1, traffic={"timeout": 60})
 class Photos:
     """The service."""
 

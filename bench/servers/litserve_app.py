@@ -1,4 +1,4 @@
-"""LitServe: `python -m bench.servers.litserve_app PORT`. One process holds the model, as one of our workers."""
+"""LitServe: `python -m bench.servers.litserve_app PORT`. As many processes hold the model as we have workers."""
 
 import sys
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import litserve
 
 from bench.servers.looking import Looker
+from shared.settings import get_settings
 
 
 class Photos(litserve.LitAPI):  # type: ignore[misc]
@@ -29,5 +30,6 @@ class Photos(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Photos(), accelerator="cpu", workers_per_device=1, timeout=60)
+    processes = get_settings().workers
+    server = litserve.LitServer(Photos(), accelerator="cpu", workers_per_device=processes, timeout=60)
     server.run(port=int(sys.argv[1]), host="127.0.0.1", generate_client_file=False, log_level="warning")

@@ -21,13 +21,14 @@ class Clients:
     def __init__(self, connection: redis.Redis) -> None:
         self._redis = connection
 
+    def count(self, client: str, pipeline: "redis.client.Pipeline") -> None:
+        """Ask, with a pipeline of the caller's, how many jobs of a client wait; those that ended may count, too."""
+        pipeline.zcard(keys.client(client))
+
     @queue_errors()
-    def waiting(self, client: str, limit: int) -> int:
-        """Number of jobs of a client that wait: exact from `limit` on, below it those that ended may count, too."""
+    def waiting(self, client: str) -> int:
+        """Number of jobs of a client that wait. Looks at each of them, and takes those that ended off the list."""
         key = keys.client(client)
-        count = int(self._redis.zcard(key))
-        if count < limit:
-            return count
         job_ids = [text(member) for member, _ in self._redis.zscan_iter(key, count=1000)]
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:

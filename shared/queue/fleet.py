@@ -4,7 +4,20 @@ import redis
 from pydantic import BaseModel, ValidationError
 
 from shared.queue import keys
-from shared.queue.connection import queue_errors, text
+from shared.queue.connection import queue_errors
+
+# What the live workers say, by name; those that have fallen silent are forgotten. KEYS: names of the workers. ARGV:
+# what the names of their keys begin with.
+_LIST = """
+local names = redis.call('SMEMBERS', KEYS[1])
+table.sort(names)
+local said = {}
+for _, name in ipairs(names) do
+  local data = redis.call('GET', ARGV[1] .. name)
+  if data then table.insert(said, data) else redis.call('SREM', KEYS[1], name) end
+end
+return said
+"""
 
 
 class WorkerInfo(BaseModel):
@@ -21,6 +34,8 @@ class WorkerInfo(BaseModel):
     # what older workers do not say
     models: list[str] = []
     """in memory, the one used last at the end"""
+    arithmetic: dict[str, str] = {}
+    """of the models in memory, as `shared.results.ModelUsed.arithmetic` has it"""
     memory_bytes: int = 0
     """of the process with the models; 0 where the system does not say"""
     jobs_done: int = 0
@@ -33,6 +48,7 @@ class Fleet:
 
     def __init__(self, connection: redis.Redis) -> None:
         self._redis = connection
+        self._list = connection.register_script(_LIST)
 
     def announce(self, info: WorkerInfo, ttl: int) -> None:
         """Say that a worker is alive for the next `ttl` seconds."""
@@ -51,17 +67,8 @@ class Fleet:
     @queue_errors()
     def workers(self) -> list[WorkerInfo]:
         """The live workers, by name."""
-        names = sorted(text(name) for name in self._redis.smembers(keys.WORKERS))
-        if not names:
-            return []
-        found = self._redis.mget([keys.worker(name) for name in names])
-        gone = [name for name, data in zip(names, found, strict=True) if data is None]
-        if gone:
-            self._redis.srem(keys.WORKERS, *gone)
         workers = []
-        for data in found:
-            if data is None:
-                continue
+        for data in self._list(keys=[keys.WORKERS], args=[keys.worker("")]):
             try:
                 workers.append(WorkerInfo.model_validate_json(data))
             except ValidationError:

@@ -1,7 +1,7 @@
 """Jobs in Redis: submit, look up, list, cancel, forget. RQ keeps them; this is the one place that asks it."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -18,7 +18,7 @@ from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 from rq.utils import utcformat, utcparse
 
-from shared.errors import PublicError
+from shared.errors import BadInputError, PublicError
 from shared.jobs import JOB_FUNCTION, ErrorInfo, JobRequest, JobState, Priority, Progress
 from shared.queue import keys, scripts
 from shared.queue.clients import Clients
@@ -118,11 +118,11 @@ class JobQueue:
             The position of each, 1 for the next to be run.
 
         Raises:
+            BadInputError: "too_large": more than would fit into an empty queue.
             PublicError: "queue_full".
             TransientError: "queue_down".
         """
-        interactive, bulk = self.lanes.waiting()
-        self._check_room(interactive + bulk + self.lanes.parked(), len(requests), client)
+        interactive, bulk = self._check_room(len(requests), client)
         # asked for here, because RQ would ask in the middle of the pipeline
         version = self.lanes.interactive.get_redis_server_version()
         pipe = self.redis.pipeline()
@@ -164,23 +164,37 @@ class JobQueue:
 
     @queue_errors()
     def check_room(self, more: int, client: str | None = None) -> None:
-        """Raises `PublicError("queue_full")` if `submit` would, for so many jobs."""
-        self._check_room(sum(self.lanes.waiting()) + self.lanes.parked(), more, client)
+        """Raises what `submit` would, for so many jobs: `PublicError("queue_full")`, or "too_large"."""
+        self._check_room(more, client)
 
-    def _check_room(self, waiting: int, more: int, client: str | None) -> None:
-        if waiting + more > self._settings.max_queue:
+    def _check_room(self, more: int, client: str | None) -> tuple[int, int]:
+        """Numbers of interactive and bulk jobs that wait, if there is room for more."""
+        pipe = self.redis.pipeline(transaction=False)
+        for lane in self.lanes:
+            pipe.llen(lane.key)
+            pipe.zcard(lane.deferred_job_registry.key)  # begun, and waiting for their parts
+        if client is not None:
+            self._clients.count(client, pipe)
+        interactive, parked, bulk, parked_bulk, *mine = pipe.execute()
+        waiting, limit = interactive + bulk + parked + parked_bulk, self._settings.max_queue
+        _check_ever_possible(more, limit, "MAX_QUEUE")
+        if waiting + more > limit:
             raise PublicError(
                 "queue_full",
                 f"{waiting} jobs are waiting already. Try again in a while.",
                 retry_after=self._retry_after(waiting),
             )
         if client is not None:
-            self.check_client(client, more)
+            self._check_client(client, more, mine[0])
+        return interactive, bulk
 
-    def check_client(self, client: str, more: int = 1) -> None:
-        """Raises `PublicError("queue_full")` if a client would have more jobs waiting than one may."""
+    def _check_client(self, client: str, more: int, count: int) -> None:
+        """Raises if a client would have more jobs waiting than one may; `count`: what `Clients.count` says."""
         limit = self._settings.max_queue_per_client
-        waiting = self._clients.waiting(client, max(1, limit + 1 - more))
+        _check_ever_possible(more, limit, "MAX_QUEUE_PER_CLIENT")
+        if count + more <= limit:
+            return
+        waiting = self._clients.waiting(client)
         if waiting + more > limit:
             raise PublicError(
                 "queue_full",
@@ -491,15 +505,24 @@ class JobQueue:
     # -- the cache of answers
 
     @queue_errors()
-    def find_cached(self, cache_key: str) -> str | None:
-        """Id of a finished job with the same bytes, model and options."""
+    def find_cached(self, cache_key: str, arithmetics: Collection[str] | None = None) -> str | None:
+        """Id of a finished job with the same bytes, model and options.
+
+        Args:
+            cache_key: of `shared.jobs.cache_key`.
+            arithmetics: only if it was computed in one of these (`shared.results.ModelUsed.arithmetic`); None: in any.
+        """
         found = self.redis.get(keys.cached(cache_key))
-        return text(found) if found else None
+        job_id, _, arithmetic = text(found).partition(" ") if found else ("", "", "")
+        return job_id if job_id and (arithmetics is None or arithmetic in arithmetics) else None
 
     @queue_errors()
-    def remember_cached(self, cache_key: str, job_id: str) -> None:
-        """Note a finished job as the answer to its cache key."""
-        self.redis.set(keys.cached(cache_key), job_id, ex=self._settings.result_ttl)
+    def remember_cached(
+        self, cache_key: str, job_id: str, arithmetic: str, pipeline: "redis.client.Pipeline | None" = None
+    ) -> None:
+        """Note a finished job as the answer to its cache key; at once or with a pipeline of the caller's."""
+        writer = self.redis if pipeline is None else pipeline
+        writer.set(keys.cached(cache_key), f"{job_id} {arithmetic}", ex=self._settings.result_ttl)
 
     # -- figures
 
@@ -531,6 +554,15 @@ def _state_of(status: JobStatus, *, has_begun: bool) -> JobState:
     """The public state. A video whose parts are done is queued once more, which is nobody's business."""
     state = _STATES[status]
     return JobState.RUNNING if has_begun and state is JobState.QUEUED else state
+
+
+def _check_ever_possible(more: int, limit: int, setting: str) -> None:
+    """Raises `BadInputError("too_large")` for what would not fit into an empty queue: to try again is no help."""
+    if more > limit:
+        raise BadInputError(
+            "too_large",
+            f"This would make {more} jobs, and {limit} may wait here at most ({setting}). Send them in parts.",
+        )
 
 
 def _is_late(record: JobRecord | None) -> bool:

@@ -87,7 +87,7 @@ def deleted(job_id: str) -> str:
 
 
 def cached(cache_key: str) -> str:
-    """Id of the finished job that answers a cache key."""
+    """Id of the finished job that answers a cache key, and the arithmetic that it was computed in."""
     return f"dropsight:cached:{cache_key}"
 
 

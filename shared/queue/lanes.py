@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import redis
 from redis.client import Pipeline
 from rq import Queue
+from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from shared.jobs import Priority
@@ -21,8 +22,9 @@ from shared.queue.connection import text
 #: and bulk jobs take turns.
 BULK_SHARE: Final = 5
 
-# KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell. ARGV: share.
-# {number of the lane's queue, job id}, or the bell's newest entry when there is none.
+# KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell. ARGV: share,
+# what the names of jobs begin with. {number of the lane's queue, job id, fields of the job and their values}, or the
+# bell's newest entry when there is none.
 _TAKE = """
 local busy = 0
 for lane = 1, 5, 2 do
@@ -36,7 +38,7 @@ if busy > 1 then
 end
 for _, lane in ipairs(order) do
   local id = redis.call('LMOVE', KEYS[lane], KEYS[lane + 1], 'LEFT', 'RIGHT')
-  if id then return {lane, id} end
+  if id then return {lane, id, redis.call('HGETALL', ARGV[2] .. id)} end
 end
 local rung = redis.call('XREVRANGE', KEYS[8], '+', '-', 'COUNT', 1)
 return rung[1] and rung[1][1] or '0-0'
@@ -60,6 +62,8 @@ class Taken(NamedTuple):
 
     job_id: str
     lane: Lane
+    #: the job's hash; empty if it was deleted while it waited
+    fields: dict[bytes, bytes]
 
 
 class Lanes:
@@ -111,9 +115,10 @@ class Lanes:
         lanes = self.all
         names = [key for lane in lanes for key in (lane.key, lane.intermediate_queue_key)]
         for attempt in range(2):
-            found = self._take(keys=[*names, keys.TURN, keys.BELL], args=[BULK_SHARE])
+            found = self._take(keys=[*names, keys.TURN, keys.BELL], args=[BULK_SHARE, Job.redis_job_namespace_prefix])
             if isinstance(found, list):
-                return Taken(text(found[1]), lanes[int(found[0]) // 2])
+                lane, job_id, fields = found
+                return Taken(text(job_id), lanes[int(lane) // 2], dict(zip(fields[::2], fields[1::2], strict=True)))
             if attempt == 0 and seconds > 0:
                 self._redis.xread({keys.BELL: found}, block=max(1, int(seconds * 1000)))
         return None

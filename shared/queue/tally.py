@@ -37,19 +37,25 @@ class Tally:
 
     def __init__(self, connection: redis.Redis) -> None:
         self._redis = connection
-        self._record = connection.register_script(_RECORD)
 
     @queue_errors()
     def record(
-        self, job_key: str, counts: Mapping[str, int], timings_ms: Mapping[str, float], owner: str | None = None
+        self,
+        job_key: str,
+        counts: Mapping[str, int],
+        timings_ms: Mapping[str, float],
+        owner: str | None = None,
+        pipeline: "redis.client.Pipeline | None" = None,
     ) -> None:
-        """Add a finished job, once however often it is called for it."""
+        """Add a finished job, once however often it is called for it; at once or with a pipeline of the caller's."""
         arguments: list[str | int | float] = [len(counts)]
         for mapping in (counts, timings_ms):
             for name, value in mapping.items():
                 arguments += [name, value]
         owners = [] if owner is None else [keys.counts(owner)]
-        self._record(keys=[job_key, keys.COUNTS, keys.PHASES, *owners], args=arguments)
+        names = [job_key, keys.COUNTS, keys.PHASES, *owners]
+        # the text and not its hash: a pipeline would ask first whether Redis knows the hash
+        (self._redis if pipeline is None else pipeline).eval(_RECORD, len(names), *names, *arguments)
 
     @queue_errors()
     def counts(self, owner: str | None = None) -> dict[str, int]:

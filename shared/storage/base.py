@@ -1,11 +1,13 @@
 """What every store can do, and the rules for names that hold on all of them."""
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import TracebackType
 from typing import Final, Literal, Self
 from urllib.parse import quote
@@ -15,7 +17,7 @@ from shared.errors import TransientError
 #: bytes a `Blob` gives at a time
 CHUNK: Final = 256 * 1024
 
-#: objects that `put_many` writes at a time
+#: objects that `put_many` writes at a time, in all of a process
 MOST_AT_ONCE: Final = 8
 
 #: Temporary files older than this belong to nobody alive.
@@ -295,6 +297,12 @@ class Writer(ABC):
     def _abort(self) -> None: ...
 
 
+@lru_cache(maxsize=1)
+def _pool(_pid: int) -> ThreadPoolExecutor:
+    """The threads of this process, kept: to start two takes as long as to write two small files."""
+    return ThreadPoolExecutor(MOST_AT_ONCE, "storage")
+
+
 class Storage(ABC):
     """Named objects. Safe to share between threads and greenlets, and over a fork.
 
@@ -333,12 +341,12 @@ class Storage(ABC):
             for key, data in objects:
                 self.put(key, data)
             return
-        pool = ThreadPoolExecutor(min(len(objects), MOST_AT_ONCE), "storage")
+        pool = _pool(os.getpid())
+        writes = [pool.submit(self.put, key, data) for key, data in objects]
         try:
-            writes = [pool.submit(self.put, key, data) for key, data in objects]
             wait(writes)
-        finally:  # not left to `with`, whose own waiting an exception of a signal would end
-            pool.shutdown(cancel_futures=True)
+        finally:  # an exception of a signal may end the waiting
+            wait([write for write in writes if not write.cancel()])
         for write in writes:
             write.result()
 

@@ -115,13 +115,9 @@ def post_files(
     return client.post(path, data=body, content_type=kind, headers=headers)
 
 
-def announce(services: Services, *installed: str, ready: bool = True) -> None:
-    services.fleet.announce(
-        WorkerInfo(
-            name="w", host="h", pid=1, state="idle", installed=list(installed), ready=ready, engine="test", started_at=0
-        ),
-        ttl=60,
-    )
+def announce(services: Services, *installed: str, ready: bool = True, **more: Any) -> None:
+    fields = {"name": "w", "host": "h", "pid": 1, "state": "idle", "engine": "test", "started_at": 0} | more
+    services.fleet.announce(WorkerInfo(installed=list(installed), ready=ready, **fields), ttl=60)
 
 
 class PlayedWorker:
@@ -194,7 +190,7 @@ class PlayedWorker:
         storage.put(result_key(job_id, "thumbnail.jpg"), b"tmb", "image/jpeg")
         storage.put(result_key(job_id, "result.json"), result.to_json(), "application/json")
         self._end(job_id, JobStatus.FINISHED)
-        self.services.queue.remember_cached(request.cache_key, job_id)
+        self.services.queue.remember_cached(request.cache_key, job_id, result.model.arithmetic)
         self.services.tally.record(Job.key_for(job_id), counts, result.timings_ms, request.owner)
         return result
 

@@ -97,10 +97,14 @@ def test_jobs_that_do_not_all_fit_leave_nothing(
     def copied(_: object) -> None:
         pytest.fail("a file was copied in vain")
 
+    upload((picture(8, 8), "x.jpg"))
+    upload((picture(8, 9), "x.jpg"))
     monkeypatch.setattr(IncomingFile, "copy", copied)
-    files = [(picture(8, 8 + number), "x.jpg") for number in range(3)]
-    assert upload(*files, model="small,large").status_code == 429  # six, and five may wait
-    assert stored(services) == []
+    files = [(picture(10, 8 + number), "x.jpg") for number in range(3)]
+    assert upload(*files[:2], model="small,large").status_code == 429  # six, and five may wait
+    never = upload(*files, model="small,large")  # not into an empty queue either
+    assert (never.status_code, never.get_json()["error"]["code"]) == (413, "too_large")
+    assert len(stored(services)) == 2
 
 
 def test_storage_that_breaks_off_while_it_copies_leaves_nothing(

@@ -28,7 +28,7 @@ def settings(settings: Settings) -> Settings:
         (1, {"priority": "bulk"}, Priority.BULK),
     ],
 )
-def test_many_files_may_wait(
+def test_many_jobs_may_wait(
     upload: Upload, services: Services, files: int, fields: dict[str, str], expected: Priority
 ) -> None:
     answer = upload(*[(picture(8, 8 + number), "a.jpg") for number in range(files)], **fields).get_json()
@@ -36,6 +36,11 @@ def test_many_files_may_wait(
     records = [services.queue.get(job["id"]) for job in jobs]
     assert [record and record.request.priority for record in records] == [expected] * files
     assert services.queue.lanes.waiting() == ((files, 0) if expected is Priority.INTERACTIVE else (0, files))
+
+
+def test_each_model_of_a_file_is_a_job(upload: Upload, services: Services) -> None:
+    upload(*[(picture(8, 8 + number), "a.jpg") for number in range(2)], model="small,large")
+    assert services.queue.lanes.waiting() == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,18 @@ def test_the_same_again_is_answered_from_the_cache(
     assert upload((photo, "dog.jpg"), score="0.5", model="large").get_json()["id"] != first
 
 
+def test_what_workers_would_not_compute_now_is_no_answer(
+    upload: Upload, services: Services, played: PlayedWorker, photo: bytes
+) -> None:
+    first = upload((photo, "dog.jpg")).get_json()["id"]
+    played.finish(first)  # by an engine "test", in f32
+    announce(services, "small", arithmetic={"small": "test/f32"})
+    assert upload((photo, "dog.jpg")).get_json()["id"] == first
+    for arithmetic in ({"small": "test/int8"}, {"large": "test/f32"}, {}):
+        announce(services, "small", arithmetic=arithmetic)
+        assert upload((photo, "dog.jpg")).status_code == 202, arithmetic
+
+
 def test_a_cached_result_that_is_gone_is_made_anew(
     upload: Upload, services: Services, played: PlayedWorker, photo: bytes
 ) -> None:

@@ -201,7 +201,7 @@ def test_a_video_may_be_larger_than_a_photo(upload: Upload) -> None:
 def test_only_what_counts_makes_another_video(upload: Upload, played: PlayedWorker) -> None:
     first = upload((MP4, "a.mp4"), draw="false").get_json()["id"]
     finish(played, first, {})
-    played.services.queue.remember_cached(played.request(first).cache_key, first)
+    played.services.queue.remember_cached(played.request(first).cache_key, first, "test/f32")
     assert upload((MP4, "b.mp4"), draw="false", max_side="640").get_json()["id"] == first
     for other in ({"draw": "true"}, {"draw": "false", "every": "2"}, {"draw": "false", "line": "0,0,1,1"}):
         assert upload((MP4, "b.mp4"), **other).get_json()["id"] != first

@@ -40,7 +40,8 @@ def settings(redis_url: str, tmp_path: Path, data_dir: Path, engine_cache: Path)
 
 @pytest.fixture
 def storage(settings: Settings) -> Iterator[Storage]:
-    assert pipeline.set_up(settings) == {"engine": "openvino", "models": [MODEL]}
+    about = pipeline.set_up(settings)
+    assert (about["engine"], about["models"], list(about["arithmetic"])) == ("openvino", [MODEL], [MODEL])
     storage = open_storage(settings)
     yield storage
     assert pipeline._tools is not None
@@ -110,7 +111,13 @@ def test_twice_gives_the_same_and_counts_once(
         seen.append((storage.get(result_key(request.id, "annotated.jpg")), result_of(storage, request.id).detections))
     assert seen[0] == seen[1]
     assert Tally(connection).counts() == {"bird": 1}
-    assert JobQueue(connection, settings).find_cached(request.cache_key) == request.id
+    jobs = JobQueue(connection, settings)
+    assert pipeline._tools is not None
+    computed_in = pipeline._tools.about["arithmetic"][MODEL]
+    assert computed_in == result_of(storage, request.id).model.arithmetic
+    assert jobs.find_cached(request.cache_key) == request.id
+    assert jobs.find_cached(request.cache_key, {"openvino/f8", computed_in}) == request.id
+    assert jobs.find_cached(request.cache_key, {"openvino/f8"}) is None
 
 
 def test_options_are_obeyed(storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path) -> None:

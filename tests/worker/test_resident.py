@@ -27,8 +27,8 @@ from shared.queue.events import KEPT_AFTER_END
 from shared.queue.overview import Overview
 from shared.settings import ROOT, Settings
 from worker.resident import ResidentWorker
-from worker.resident import worker as resident_worker
 from worker.resident.memory import MemoryWatch, own_memory
+from worker.resident.pace import clock_lead
 
 LEASE = 3
 TIMEOUT = 2
@@ -434,9 +434,9 @@ def test_a_jump_of_the_clock_takes_no_job_away(bench: Bench, monkeypatch: pytest
             other.clean_registries()
         return due
 
-    clock, timestamp = resident_worker._clock, rq.utils.current_timestamp
+    timestamp = rq.utils.current_timestamp
     with monkeypatch.context() as patch:
-        patch.setattr(resident_worker, "_clock", lambda: clock() + 3600)
+        patch.setattr("worker.resident.worker.clock_lead", lambda: clock_lead() + 3600)
         patch.setattr("rq.registry.current_timestamp", lambda: timestamp() + 3600)
         assert not any(maintain() for _ in range(5))
     assert not maintain(), "set back, the leases written meanwhile say nothing either"
@@ -602,6 +602,24 @@ def test_a_finished_job_leaves_little_in_redis(bench: Bench) -> None:
     wait_for(lambda: bench.redis.ttl(keys.events(job_id)) <= KEPT_AFTER_END)
     left = {key.decode() for key in bench.redis.scan_iter(f"*{job_id}*")} - {f"test:ran:{job_id}"}
     assert left <= {Job.key_for(job_id), keys.events(job_id)}
+
+
+def test_a_job_that_others_wait_for_lets_them_run(bench: Bench) -> None:
+    """The end of such a job is RQ's to write, not our one step; both end once and leave the same."""
+    first = bench.submit("quick")
+    second = bench.queue.create_job(
+        "tests.worker.resident_jobs.quick",
+        kwargs={"request": Job.fetch(first, bench.redis, JSONSerializer).kwargs["request"] | {"id": new_job_id()}},
+        depends_on=first,
+        result_ttl=60,
+    )
+    bench.queue.enqueue_job(bench.queue.setup_dependencies(second))
+    assert second.get_status() == JobStatus.DEFERRED
+    bench.worker()
+    assert bench.ended(first).state is JobState.FINISHED
+    wait_for(lambda: second.get_status() == JobStatus.FINISHED)
+    assert bench.redis.exists(f"rq:results:{first}", f"rq:results:{second.id}") == 0
+    bench.nothing_left()
 
 
 def test_a_worker_runs_the_janitor(bench: Bench) -> None:

@@ -99,6 +99,11 @@ class ModelCache:
         return model
 
     @property
+    def arithmetic(self) -> dict[str, str]:
+        """What each of the models in memory computes in (`shared.results.ModelUsed.arithmetic`)."""
+        return {name: model.info().arithmetic for name, (_, model) in self._models.items()}
+
+    @property
     def resident(self) -> tuple[str, ...]:
         """The names of the models in memory, the one used last at the end."""
         return tuple(self._models)

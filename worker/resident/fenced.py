@@ -8,43 +8,26 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 from rq import Queue, Worker
+from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseTimeoutException, JobTimeoutException, UnixSignalDeathPenalty
+from rq.utils import utcformat
 
 from shared.errors import BadInputError, PublicError, TransientError
 from shared.jobs import ErrorInfo
 from shared.queue import JobQueue, Lane, Lanes, PartsPendingError, keys
+from shared.queue.events import KEPT_AFTER_END
 from shared.queue.jobs import EXPIRED
 from shared.settings import Settings
+from worker.resident import scripts
 
 log = logging.getLogger(__name__)
-
-# Take a job from the intermediate queue, where the dequeue left it. KEYS: intermediate queue, job hash.
-# ARGV: job id, cancel field, worker. From here on a wish to cancel knows whom to ask.
-# 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile.
-_CLAIM = """
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-local status = redis.call('HGET', KEYS[2], 'status')
-if not status then return 0 end
-if status == 'canceled' or redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then return 2 end
-if status ~= 'queued' then return 0 end
-redis.call('HSET', KEYS[2], 'status', 'started', 'worker_name', ARGV[3])
-return 1
-"""
-
-# Put back what a worker left between dequeue and start. KEYS: queue, intermediate queue, job hash. ARGV: job id.
-_PUT_BACK = """
-if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
-if redis.call('HGET', KEYS[3], 'status') ~= 'queued' then return 0 end
-redis.call('LPUSH', KEYS[1], ARGV[1])
-return 1
-"""
 
 OUT_OF_MEMORY: Final = ErrorInfo(code="out_of_memory", message="This file needs more memory than a worker has.")
 #: how native code says it: C++, OpenCV, TensorFlow
@@ -109,8 +92,9 @@ class FencedWorker(Worker):
         self.settings = settings
         self.allowed = allowed
         self.jobs = JobQueue(connection, settings)
-        self._claim = connection.register_script(_CLAIM)
-        self._put_back = connection.register_script(_PUT_BACK)
+        self._claim = connection.register_script(scripts.CLAIM)
+        self._put_back = connection.register_script(scripts.PUT_BACK)
+        self._finish = connection.register_script(scripts.FINISH)
         self._error: ErrorInfo | None = None
         self._transient = False
         self._away = 0
@@ -124,22 +108,20 @@ class FencedWorker(Worker):
     # -- who may run a job
 
     def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:  # noqa: ARG002
-        """Claim the job, in one step with taking it out of the intermediate queue."""
+        """Claim the job and begin it, in one step with taking it out of the intermediate queue."""
         self._error, self._transient = None, False
         queue = self.jobs.lanes.named(job.origin)
-        claimed = self._claim(keys=[queue.intermediate_queue_key, job.key], args=[job.id, keys.CANCEL, self.name])
+        now = datetime.now(UTC)
+        claimed = self._claim(
+            keys=[queue.intermediate_queue_key, job.key, self.key, keys.events(job.id)],
+            args=[job.id, keys.CANCEL, self.name, utcformat(now)],
+        )
         if claimed != 1:
             self.drop_execution(job)
             if claimed == 2:
                 self.jobs.mark_canceled(job)
             raise NotOursError(job.id)
-        super().prepare_job_execution(job, remove_from_intermediate_queue=False)
-        if self.connection.hexists(job.key, keys.CANCEL):
-            # wished between claim and here, when this worker did not say yet that it has the job
-            self.drop_execution(job)
-            self.jobs.mark_canceled(job)
-            raise NotOursError(job.id)
-        self.jobs.events.publish(job.id)
+        job.worker_name, job.started_at, job.last_heartbeat = self.name, now, now
         self._arm(job)
         if job.func_name not in self.allowed:
             raise PublicError("internal", "This job names a function that workers do not run.")
@@ -175,18 +157,60 @@ class FencedWorker(Worker):
     # -- who may say how it ended
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
-        """RQ's, except for a job that is not ours: a heartbeat would bring a deleted one back."""
+        """RQ's, except for a job that is not ours (a heartbeat would bring a deleted one back) or has ended well."""
         faulthandler.cancel_dump_traceback_later()
-        if not isinstance(sys.exception(), NotOursError):
+        error = sys.exception()
+        if error is None:
+            job.ended_at = datetime.now(UTC)  # what comes next says it
+        elif not isinstance(error, NotOursError):
             super().handle_execution_ended(job, queue, heartbeat_ttl)
 
     def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
-        """RQ's, if the lease was kept."""
+        """What RQ does, in one step, if the lease was kept."""
         self._away = 0
-        if not self.still_ours(job):
+        done = 0 if self.execution is None else self._finish_in_one_step(job, queue, started_job_registry)
+        if done == 0:
             log.warning("job %s: the lease was lost, the result is dropped", job.id)
             self.execution = None
-            return
+        elif done == 1:
+            self.execution = None
+        else:
+            self._finish_by_rq(job, queue, started_job_registry)
+
+    def _finish_in_one_step(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> int:
+        """1: done; 0: not ours any more; 2: not done, for others depend on the job."""
+        now, ended = time.time(), job.ended_at or datetime.now(UTC)
+        worked = (ended - (job.started_at or ended)).total_seconds()
+        ttl = job.result_ttl or self.settings.result_ttl
+        execution = cast(Execution, self.execution)
+        return int(
+            self._finish(
+                keys=[
+                    started_job_registry.key,
+                    job.key,
+                    job.dependents_key,
+                    self.key,
+                    execution.key,
+                    ExecutionRegistry(job.id, self.connection).key,
+                    queue.finished_job_registry.key,
+                    keys.events(job.id),
+                    keys.deleted(job.id),
+                ],
+                args=[
+                    execution.composite_key,
+                    execution.id,
+                    job.id,
+                    utcformat(ended),
+                    worked,
+                    ttl,
+                    int(now) + ttl,
+                    KEPT_AFTER_END,
+                    now + self.settings.lease,
+                ],
+            )
+        )
+
+    def _finish_by_rq(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
         execution = self.execution
         super().handle_job_success(job, queue, started_job_registry)
         with self.connection.pipeline() as pipe:
@@ -197,6 +221,7 @@ class FencedWorker(Worker):
             pipe.delete(f"rq:results:{job.id}")
             self.jobs.events.publish(job.id, pipe, last=True)
             pipe.execute()
+        self.jobs.bury(job.id)
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401
         """Find the public words for an exception, and whether trying again makes sense."""

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.utils import import_attribute
@@ -60,8 +59,17 @@ class Orders:
     """
 
 
+class Order(NamedTuple):
+    """A job to run."""
+
+    job_id: str
+    execution_id: str
+    fields: dict[bytes, bytes]
+    """the job's hash in Redis, as the parent found it"""
+
+
 def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
-    """Body of the process: load, say "ready", then run the jobs whose ids come over the pipe."""
+    """Body of the process: load, say "ready", then run the jobs that come over the pipe."""
     _die_with(orders.parent_pid)
     die_first()
     logs.configure(orders.settings)
@@ -76,11 +84,11 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     pipe.send(about)
     while True:
         try:
-            job_id, execution_id = pipe.recv()
+            order: Order = pipe.recv()
         except EOFError:
             sys.exit(0)
-        with logs.about(job=job_id, request=None):
-            _run(worker, job_id, execution_id, stop)
+        with logs.about(job=order.job_id, request=None):
+            _run(worker, order, stop)
         pipe.send(about)  # anew: a job may have changed what the setup said
 
 
@@ -121,24 +129,21 @@ class _SoftStop:
             raise JobStopped
 
 
-def _run(worker: FencedWorker, job_id: str, execution_id: str, stop: _SoftStop) -> None:
-    worker.execution = Execution(execution_id, job_id, worker.connection, worker.name)
-    try:
-        job = Job.fetch(job_id, connection=worker.connection, serializer=worker.serializer)
-    except NoSuchJobError:
-        worker.drop_execution(Job(job_id, connection=worker.connection, serializer=worker.serializer))
-        for queue in worker.queues:
-            queue.intermediate_queue.remove(job_id)
-        return
+def _run(worker: FencedWorker, order: Order, stop: _SoftStop) -> None:
+    job_id = order.job_id
+    worker.execution = Execution(order.execution_id, job_id, worker.connection, worker.name)
+    job = Job(job_id, connection=worker.connection, serializer=worker.serializer)
+    job.restore(order.fields)  # what happened to it since, the claim finds out
     logs.request_id.set(request_id_of(job))
     job.redis_server_version = worker.get_redis_server_version()
     timeout = int(job.timeout or worker.settings.job_timeout)
     deadline = deadline_of(job)
     if deadline is not None:  # the limit of RQ's alarm, too
         timeout = job.timeout = min(timeout, max(1, math.ceil((deadline - datetime.now(UTC)).total_seconds())))
+    ended_well = False
     try:
         stop.job_id = job_id
-        worker.perform_job(job, worker.jobs.lanes.named(job.origin))
+        ended_well = worker.perform_job(job, worker.jobs.lanes.named(job.origin))
     except JobStopped:
         log.info("job %s was stopped while it ended", job_id)
         if worker.execution is not None:  # it was about to wait or to be tried again; else it has ended
@@ -148,4 +153,5 @@ def _run(worker: FencedWorker, job_id: str, execution_id: str, stop: _SoftStop) 
     finally:
         stop.job_id = None
         faulthandler.cancel_dump_traceback_later()
-        worker.jobs.bury(job_id)
+        if not ended_well:
+            worker.jobs.bury(job_id)

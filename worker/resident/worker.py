@@ -38,11 +38,14 @@ from worker.janitor import JanitorProcess
 from worker.resident import horse
 from worker.resident.fenced import OUT_OF_MEMORY, FencedWorker, deadline_passed, request_id_of
 from worker.resident.memory import MB, MemoryWatch, own_memory, resident_memory
+from worker.resident.pace import Every, clock_lead
 
 log = logging.getLogger(__name__)
 
 #: seconds that one wait for a job lasts: within it, SIGTERM and a dead horse are noticed
 POLL_SECONDS: Final = 1
+#: seconds from one look at what changes slowly to the next, where jobs follow each other closely
+LOOK_SECONDS: Final = 1.0
 #: seconds a job has to end by itself when it is stopped, before its process is killed
 STOP_GRACE: Final = 1.5
 #: pauses between attempts to bring up a horse that dies while it loads
@@ -86,8 +89,13 @@ class ResidentWorker(FencedWorker):
         self._wanted: horse.SharedText = multiprocessing.RawArray(ctypes.c_char, 64)
         self._reader = CatalogReader(settings.catalog, settings.default_model)
         self._no_cleaning_before = 0.0
-        self._clock = _clock()
+        self._clock = clock_lead()
         self._last_beat = 0.0
+        self._time_to_ask = Every(LOOK_SECONDS)
+        self._time_to_expire = Every(LOOK_SECONDS)
+        self._said_idle = False
+        self._fields: dict[bytes, bytes] = {}
+        self._wrote_beside_the_horse = False
         self._born = time.time()
         self._jobs_done = 0
         self._spawned = 0
@@ -168,7 +176,7 @@ class ResidentWorker(FencedWorker):
         if self._pipe is None or self.execution is None:  # stopped while the horse was loading
             return
         try:
-            self._pipe.send((job.id, self.execution.id))
+            self._pipe.send(horse.Order(job.id, self.execution.id, self._fields))
         except OSError:
             log.warning("the horse died before it got job %s", job.id)
 
@@ -186,10 +194,12 @@ class ResidentWorker(FencedWorker):
             raise HorseMonitorTimeoutException
         if self._pipe in ready:
             try:
-                self._about = self._pipe.recv()
+                about = self._pipe.recv()
             except (EOFError, ConnectionResetError):
                 pass
             else:
+                if about != self._about:  # another model: the web tier hears of it at once
+                    self._about, self._last_beat = about, 0.0
                 self._jobs_done += 1
                 return self._pid(), os.EX_OK, None
         self._process.join()
@@ -229,13 +239,15 @@ class ResidentWorker(FencedWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """RQ's; afterwards the wish to stop this job is over."""
         self._stopped_job_id, self._running = None, job.id
+        self._wrote_beside_the_horse = False
         try:
             with logs.about(job=job.id, request=request_id_of(job)):
                 super().execute_job(job, queue)
         finally:
             self._stopped_job_id = self._running = None
             self._memory.end()
-        self.jobs.bury(job.id)
+        if self._wrote_beside_the_horse:
+            self.jobs.bury(job.id)
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:  # noqa: ANN401, ARG002
         """Find the public words for a horse that died in the middle of a job."""
@@ -268,7 +280,7 @@ class ResidentWorker(FencedWorker):
             if self.still_ours(job):
                 self.put_back(job, queue, at_front=True)
             return
-        self._transient = False
+        self._transient, self._wrote_beside_the_horse = False, True
         super().handle_job_failure(job, queue, started_job_registry, exc_string)
 
     # -- the loop
@@ -287,7 +299,6 @@ class ResidentWorker(FencedWorker):
         """Wait for a job in short steps, keeping the heartbeat and the horse alive between them."""
         if timeout is None:  # burst mode
             return self._take_job(0)
-        self.set_state(WorkerStatus.IDLE)
         pause = 0.5
         while not self._stop_requested:
             begin = time.monotonic()
@@ -298,8 +309,9 @@ class ResidentWorker(FencedWorker):
                     self.run_maintenance_tasks()
                 if not self._horse_is_alive():
                     continue
-                self.jobs.expire_due()
-                found = self._take_job(POLL_SECONDS)
+                if self._time_to_expire.has_come():
+                    self.jobs.expire_due()
+                found = self._take_job(0) or self._wait_for_job()
                 self._notice_outage(begin)
             except (ConnectionError, TimeoutError, TransientError) as error:
                 log.error("Redis: %s", error)
@@ -312,18 +324,49 @@ class ResidentWorker(FencedWorker):
                 return found
         raise StopRequested
 
+    def _wait_for_job(self) -> tuple[Job, Queue] | None:
+        if not self._said_idle:
+            super().set_state(WorkerStatus.IDLE)
+            self._said_idle = True
+        return self._take_job(POLL_SECONDS)
+
     def _take_job(self, seconds: float) -> tuple[Job, Queue] | None:
         taken = self.jobs.lanes.take(seconds)
         if taken is None:
             return None
+        job = Job(taken.job_id, connection=self.connection, serializer=self.serializer)
         try:
-            return Job.fetch(taken.job_id, connection=self.connection, serializer=self.serializer), taken.lane
+            job.restore(taken.fields)
         except NoSuchJobError:  # deleted while it waited
             taken.lane.intermediate_queue.remove(taken.job_id)
             return None
+        self._fields = taken.fields
+        return job, taken.lane
+
+    # RQ asks and says much around each job, which for a photo of 20 ms is a good part of the work. What changes
+    # slowly is asked once a second, and "idle" and zeros are told when they are true for longer than a moment.
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """RQ's, now and then."""
+        if burst or self._time_to_ask.has_come():
+            super().check_for_suspension(burst)
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """RQ's, but between two jobs a worker is not idle."""
+        if state == WorkerStatus.IDLE and pipeline is None:
+            self._state = state
+            return
+        self._said_idle = False
+        super().set_state(state, pipeline)
+
+    def set_current_job_working_time(self, current_job_working_time: float, pipeline: Pipeline | None = None) -> None:
+        """RQ's, if it is another one."""
+        if current_job_working_time != self.current_job_working_time or pipeline is not None:
+            super().set_current_job_working_time(current_job_working_time, pipeline)
 
     def maintain_heartbeats(self, job: Job) -> None:
         """RQ's, and end what waits in vain while every worker is busy."""
+        self._wrote_beside_the_horse = True
         begin = time.monotonic()
         super().maintain_heartbeats(job)
         self._notice_outage(begin)
@@ -332,7 +375,7 @@ class ResidentWorker(FencedWorker):
 
     def _notice_clock(self) -> None:
         """The clock was set, or the machine has slept: leases of the living look over. Let them be renewed first."""
-        clock = _clock()
+        clock = clock_lead()
         if abs(clock - self._clock) > self.settings.lease / 3:
             log.warning("the clock of this machine has jumped by %+.0f s", clock - self._clock)
             self._no_cleaning_before = time.monotonic() + self.settings.lease
@@ -351,11 +394,15 @@ class ResidentWorker(FencedWorker):
         return time.monotonic() >= self._no_cleaning_before and bool(super().should_run_maintenance_tasks)
 
     def _beat(self, *, force: bool) -> None:
-        if force or time.monotonic() - self._last_beat > self.settings.lease / 5:
+        if force:
+            self._last_beat = 0.0
+        if time.monotonic() - self._last_beat > self.settings.lease / 5:
             self.heartbeat()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """RQ's, and tell the web tier that this worker is alive and what it can do."""
+        """RQ's, and tell the web tier that this worker is alive and what it can do; after a job not every time."""
+        if timeout is None and pipeline is None and time.monotonic() - self._last_beat < LOOK_SECONDS:
+            return
         super().heartbeat(timeout, pipeline=pipeline)
         self._last_beat = time.monotonic()
         self._fleet.announce(self._info(), ttl=self.settings.lease)
@@ -372,6 +419,7 @@ class ResidentWorker(FencedWorker):
             engine=str(self._about.get("engine", "")),
             started_at=self._born,
             models=list(self._about.get("models", ())),
+            arithmetic=dict(self._about.get("arithmetic", {})),
             memory_bytes=resident_memory(self._pid()) if self._pid() else 0,
             jobs_done=self._jobs_done,
             restarts=max(0, self._spawned - 1),
@@ -415,11 +463,3 @@ class ResidentWorker(FencedWorker):
         self._drained = True
         if self._horse_pid:
             self._signal_horse(self._horse_pid, signal.SIGKILL)
-
-
-def _clock() -> float:
-    """What the wall clock is ahead of the time that passes: changes only when the clock is set or the machine sleeps.
-
-    Leases are written in wall time, which alone all machines have in common.
-    """
-    return time.time() - time.monotonic()

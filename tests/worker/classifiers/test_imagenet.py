@@ -21,7 +21,9 @@ from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
 from tests.worker.classifiers.conftest import NPZ, classifier_entry
 from worker import pipeline
+from worker.findings import explain
 from worker.models.base import Prepared
+from worker.models.classifications import Classifications
 from worker.models.classifiers.errors import ClassifierError
 from worker.models.classifiers.model import ClassifierModel
 
@@ -183,7 +185,8 @@ classes = {{ name = "imagenet_labels.txt" }}
 
 @pytest.fixture
 def storage(job_settings: Settings) -> Iterator[Storage]:
-    assert pipeline.set_up(job_settings) == {"engine": "openvino", "models": ["mobilenet"]}
+    about = pipeline.set_up(job_settings)
+    assert (about["engine"], about["models"]) == ("openvino", ["mobilenet"])
     yield open_storage(job_settings)
     assert pipeline._tools is not None
     pipeline._tools.jobs.redis.close()
@@ -233,6 +236,19 @@ def test_a_job_that_explains(
     picture = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     assert picture.shape == (heatmap.height, heatmap.width, 3) == (result.source.height, result.source.width, 3)
+
+
+@pytest.mark.parametrize(("scores", "expected"), [([0.2, 0.5, 0.3], 2), ([0.3, 0.5, 0.2], 0)])
+def test_of_two_classes_of_one_name_the_more_probable_is_explained(
+    imagenet: ClassifierModel, data_dir: Path, scores: list[float], expected: int
+) -> None:
+    prepared = imagenet.preprocess(photo(data_dir, "eagle.jpg"))
+    outputs = imagenet.infer(prepared)
+    prediction = Classifications(np.array(scores, np.float32), ("crane", "eagle", "crane"))
+    for asked in ("crane", "CRANE"):
+        explanation = explain(imagenet, outputs, prepared, prediction, JobOptions(explain=True, explain_class=asked))
+        assert explanation is not None
+        assert explanation.class_id == expected
 
 
 def test_a_class_that_is_not_there(
