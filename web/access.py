@@ -52,7 +52,7 @@ def register(app: APIFlask, settings: Settings) -> None:
     keys = ApiKeys.load(settings)
     app.extensions["dropsight.keys"] = keys
     app.before_request(lambda: _need_key(keys))
-    app.context_processor(lambda: {"signed_in": owner() is not None})
+    app.context_processor(lambda: {"signed_in": owner() is not None, "may_act": owner() is not None or not keys})
     app.register_blueprint(bp)
     if keys:
         app.spec_processor(_describe)

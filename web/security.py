@@ -12,7 +12,7 @@ _POLICY = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
     "img-src": "'self' data: blob:",
-    "media-src": "'self'",
+    "media-src": "'self' blob:",
     "object-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",

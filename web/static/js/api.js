@@ -25,18 +25,49 @@
  * @property {{name: string, family: string, engine: string, precision: string, input_size: [number, number]}} model
  * @property {Record<string, any>} options
  *
+ * @typedef {{id: number, label: string, class_id: number, score: number, first: number, last: number, frames: number}} Track times in seconds
+ * @typedef {{index: number, time: number, detections: (Detection & {track_id?: number | null})[]}} FrameDetections
+ *
+ * @typedef {object} VideoResult
+ * @property {"video"} kind
+ * @property {number} frames decoded
+ * @property {number} analysed frames looked at
+ * @property {number} fps of the drawn video
+ * @property {number} duration seconds
+ * @property {Record<string, number>} counts different objects
+ * @property {string} text
+ * @property {Track[]} tracks
+ * @property {{seconds: number, most: Record<string, number[]>}} timeline
+ * @property {{line: number[], to_right: Record<string, number>, to_left: Record<string, number>} | null} [line]
+ * @property {{zone: [number, number][], entered: Record<string, number>, most: number} | null} [zone]
+ * @property {string[]} notes
+ * @property {Record<string, number>} timings_ms
+ * @property {Result["source"] & {duration: number, fps: number, codec: string, audio?: string | null}} source
+ * @property {Result["model"]} model
+ * @property {Record<string, any>} options
+ * @property {Record<string, any>} video_options
+ *
+ * @typedef {object} Progress
+ * @property {string} phase
+ * @property {number} percent
+ * @property {number | null} [frames] of a video: done
+ * @property {number | null} [fps] frames a second
+ * @property {number | null} [seconds_left]
+ * @property {{done: number, running: number, total: number, percents?: number[]} | null} [parts]
+ *
  * @typedef {object} Job
  * @property {string} id
  * @property {"queued" | "running" | "finished" | "failed" | "canceled" | "gone"} state "gone": the page's own, for a 404
  * @property {string} [filename]
  * @property {string} [model]
  * @property {number | null} [position]
- * @property {{phase: string, percent: number} | null} [progress]
+ * @property {"image" | "video"} [kind]
+ * @property {Progress | null} [progress]
  * @property {string | null} [created_at]
  * @property {string | null} [finished_at]
  * @property {string | null} [expires_at]
  * @property {{code: string, message: string} | null} [error]
- * @property {Result | null} [result]
+ * @property {any} [result] a Result or, of a video, a VideoResult
  * @property {Record<string, string>} [colours] label to "#rrggbb"
  * @property {Record<string, string | null>} [links]
  */
@@ -147,6 +178,29 @@ export async function deleteJob(id, init = {}) {
  */
 export function listJobs(limit, cursor = null) {
   return ask(`/jobs?limit=${limit}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+}
+
+/**
+ * A page of what is in the frames of a video.
+ *
+ * @param {string} id
+ * @param {number} start
+ * @param {number} limit
+ * @returns {Promise<{frames: FrameDetections[], total: number, next: number | null}>}
+ */
+export function getFrames(id, start, limit) {
+  return ask(`/jobs/${encodeURIComponent(id)}/frames?start=${start}&limit=${limit}`);
+}
+
+/**
+ * The file of a job once more, with other options.
+ *
+ * @param {string} id
+ * @param {Record<string, string>} options those that are to be others
+ * @returns {Promise<any>} as of an upload
+ */
+export function lookAgain(id, options) {
+  return ask(`/jobs/${encodeURIComponent(id)}/again`, { method: "POST", body: new URLSearchParams(options) });
 }
 
 export const getModels = () => ask("/models");

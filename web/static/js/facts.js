@@ -7,20 +7,20 @@ import { dateTime, duration, fileSize, relative, share } from "./format.js";
 const PHASES = ["fetch", "decode", "load", "preprocess", "inference", "postprocess", "draw", "store"];
 
 /** @param {HTMLElement} entry */
-function wide(entry) {
+export function wide(entry) {
   entry.className = "wide";
   return entry;
 }
 
 /** @param {string} term @param {...(Node | string | null | undefined | false)} description */
-function fact(term, ...description) {
+export function fact(term, ...description) {
   return el("div", {}, el("dt", { text: term }), el("dd", {}, ...description));
 }
 
-/** @param {Record<string, number>} timings */
-function times(timings) {
+/** @param {Record<string, number>} timings @param {string[]} [phases] in the order that they are shown */
+export function times(timings, phases = PHASES) {
   const bar = el("div", { class: "phases", "aria-hidden": "true" });
-  const known = PHASES.filter((phase) => timings[phase] > 0);
+  const known = phases.filter((phase) => timings[phase] > 0);
   for (const phase of known) {
     const part = el("span", { class: phase, title: `${phase} ${duration(timings[phase])}` });
     part.style.setProperty("--part", String(timings[phase]));
@@ -30,24 +30,32 @@ function times(timings) {
   return [duration(timings.total ?? known.reduce((sum, phase) => sum + timings[phase], 0)), bar, el("span", { class: "note", text })];
 }
 
-/**
- * @param {HTMLElement} place
- * @param {Job} job a finished one
- */
-export function showFacts(place, job) {
-  const { source, model, options, timings_ms: timings, notes, mask_percent: covered } = /** @type {import("./api.js").Result} */ (job.result);
+/** What is said of every result: model, options, and when. @param {Job} job a finished one */
+export function commonFacts(job) {
+  const { model, options, timings_ms: timings } = /** @type {import("./api.js").Result} */ (job.result);
   const finished = job.finished_at ?? job.created_at;
   const chosen = Object.entries(options ?? {}).filter(([name, value]) => name !== "model" && value !== "");
+  return [
+    fact("Model", model.name),
+    fact("Run by", `${model.engine}, ${model.precision}, at ${model.input_size[1]} × ${model.input_size[0]}`),
+    ...(chosen.length ? [fact("Options", chosen.map(([name, value]) => `${name.replaceAll("_", " ")} ${value === true ? "yes" : value === false ? "no" : value}`).join(", "))] : []),
+    ...(timings.queue === undefined ? [] : [fact("Time in the queue", duration(timings.queue))]),
+    ...(finished ? [fact("Finished", el("time", { datetime: finished, title: dateTime(finished), text: relative(finished) }))] : []),
+    ...(job.expires_at ? [fact("Is deleted by itself", el("time", { datetime: job.expires_at, title: dateTime(job.expires_at), text: relative(job.expires_at) }))] : []),
+  ];
+}
+
+/**
+ * @param {HTMLElement} place
+ * @param {Job} job a finished photo
+ */
+export function showFacts(place, job) {
+  const { source, timings_ms: timings, notes, mask_percent: covered } = /** @type {import("./api.js").Result} */ (job.result);
   place.replaceChildren(
     ...notes.map((note) => wide(fact("Note", note))),
     wide(fact("Picture", `${source.width} × ${source.height} pixels, ${source.format}, ${fileSize(source.bytes)}`)),
     ...(covered == null ? [] : [fact("Covered by objects", `${share(covered)} of the picture`)]),
-    fact("Model", model.name),
-    fact("Run by", `${model.engine}, ${model.precision}, at ${model.input_size[1]} × ${model.input_size[0]}`),
-    ...(chosen.length ? [fact("Options", chosen.map(([name, value]) => `${name.replaceAll("_", " ")} ${value === true ? "yes" : value === false ? "no" : value}`).join(", "))] : []),
     wide(fact("Time taken", ...times(timings))),
-    ...(timings.queue === undefined ? [] : [fact("Time in the queue", duration(timings.queue))]),
-    ...(finished ? [fact("Finished", el("time", { datetime: finished, title: dateTime(finished), text: relative(finished) }))] : []),
-    ...(job.expires_at ? [fact("Is deleted by itself", el("time", { datetime: job.expires_at, title: dateTime(job.expires_at), text: relative(job.expires_at) }))] : []),
+    ...commonFacts(job),
   );
 }

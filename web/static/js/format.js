@@ -31,6 +31,20 @@ export function duration(ms) {
   return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 }
 
+/** A place in a video: "0:05", "12:30", "1:02:03". @param {number} seconds */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds + 1e-6));
+  const two = (/** @type {number} */ value) => String(value).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}
+
+/** Time that is left: "8 s", "3 min", "2 h". @param {number} seconds */
+export function timeLeft(seconds) {
+  if (seconds < 99.5) return `${Math.max(1, Math.round(seconds))} s`;
+  return seconds < 5700 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
 /**
  * "1 photo", "3 photos".
  *
