@@ -100,7 +100,7 @@ def links_of(
         image=part("poster.jpg" if is_video else "annotated.jpg"),
         thumbnail=part("thumbnail.jpg"),
         video=extra("annotated.mp4"),
-        preview=extra("preview.webp"),
+        preview=part("preview.webp") if is_video else None,
         frames=extra("frames.jsonl"),
         csv=extra("frames.csv"),
         live=url_for("videos.live_frame", job_id=job_id) if is_video and state is JobState.RUNNING else None,

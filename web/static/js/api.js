@@ -53,7 +53,8 @@
  * @property {number | null} [frames] of a video: done
  * @property {number | null} [fps] frames a second
  * @property {number | null} [seconds_left]
- * @property {{done: number, running: number, total: number, percents?: number[]} | null} [parts]
+ * @property {{done: number, running: number, total: number, percents: number[]} | null} [parts] of a video that is split
+ * @property {number | null} [live] changes with each new picture behind the link of that name
  *
  * @typedef {object} Job
  * @property {string} id
@@ -184,9 +185,9 @@ export function listJobs(limit, cursor = null) {
  * A page of what is in the frames of a video.
  *
  * @param {string} id
- * @param {number} start
+ * @param {number} start number of a frame in the original; the page begins there or after
  * @param {number} limit
- * @returns {Promise<{frames: FrameDetections[], total: number, next: number | null}>}
+ * @returns {Promise<{frames: FrameDetections[], next: number | null}>}
  */
 export function getFrames(id, start, limit) {
   return ask(`/jobs/${encodeURIComponent(id)}/frames?start=${start}&limit=${limit}`);

@@ -138,6 +138,7 @@ function retry(row) {
 const uploads = new Uploads(
   {
     maxUploadMb: Number(document.body.dataset.maxUploadMb) || 32,
+    maxVideoMb: Number(document.body.dataset.maxVideoMb) || 0,
     accept: document.body.dataset.accept ?? "",
     options: currentOptions,
   },
@@ -166,7 +167,7 @@ const uploads = new Uploads(
       summary.touch();
     },
     skipped(count) {
-      toast(`${plural(count, "file")} left out: no photos.`);
+      toast(`${plural(count, "file")} left out: neither photos nor videos.`);
     },
   },
 );

@@ -3,7 +3,10 @@ import { shareUrl } from "./api.js";
 import { byId, el, icon, iconButton, iconLink } from "./dom.js";
 import { fileSize, phaseText } from "./format.js";
 import { labelItems } from "./labels.js";
+import { playOnHover } from "./preview.js";
 import { shareLink } from "./share.js";
+import { firstFrame } from "./video/first-frame.js";
+import { progressText } from "./video/running.js";
 
 /**
  * @typedef {import("./api.js").Job} Job
@@ -34,6 +37,7 @@ export class JobRow {
   /** How much of its way the file has gone, in [0, 1]. */
   fraction = 0;
   bytesSent = 0;
+  isVideo = false;
   /** The model, where several look at the same file. */
   model = "";
   #compare = "";
@@ -47,6 +51,7 @@ export class JobRow {
   constructor(file, handlers) {
     this.file = file;
     this.name = file.fullPath || file.webkitRelativePath || file.name || "Pasted picture";
+    this.isVideo = file.type.startsWith("video/"); // until the server has said what it is
     this.#handlers = handlers;
     const template = /** @type {HTMLTemplateElement} */ (byId("row-template"));
     const content = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
@@ -112,6 +117,7 @@ export class JobRow {
    * @param {boolean} [fresh] whether its place in the queue is of now
    */
   setJob(job, fresh = true) {
+    if (job.kind) this.isVideo = job.kind === "video";
     if (this.id !== job.id) {
       this.id = job.id;
       this.bytesSent = this.file.size;
@@ -124,7 +130,7 @@ export class JobRow {
       this.#actions([this.#shareButton(), this.#removeButton("close", "Cancel")]);
     } else if (job.state === "running") {
       const part = job.progress?.percent ?? null;
-      this.#set("running", phaseText(job.progress?.phase), 0.55 + (part ?? 0) / 250);
+      this.#set("running", this.isVideo ? progressText(job.progress) : phaseText(job.progress?.phase), 0.55 + (part ?? 0) / 250);
       this.#progress(part);
       this.#actions([this.#shareButton(), this.#removeButton("close", "Cancel")]);
     } else if (job.state === "finished") {
@@ -134,9 +140,9 @@ export class JobRow {
       this.#progress(undefined);
       this.#actions([this.#retryButton(), this.#removeButton("close", "Remove from the list")]);
     } else if (job.state === "gone") {
-      this.#fail({ code: "gone", message: "The server does not know this picture any more." });
+      this.#fail({ code: "gone", message: "The server does not know this file any more." });
     } else {
-      this.#fail(job.error ?? { code: "internal", message: "The server could not work on this picture." });
+      this.#fail(job.error ?? { code: "internal", message: "The server could not work on this file." });
     }
   }
 
@@ -147,13 +153,22 @@ export class JobRow {
   }
 
   #showPreview() {
-    if (this.file.type && !this.file.type.startsWith("image/")) return;
-    const { image } = this.parts;
-    this.#preview = URL.createObjectURL(this.file);
+    const { image, thumb } = this.parts;
     image.addEventListener("load", () => (image.hidden = false));
     image.addEventListener("error", () => (image.hidden = true));
-    image.src = this.#preview;
-    image.hidden = false;
+    if (this.isVideo) {
+      thumb.querySelector(".thumb-icon")?.replaceWith(icon("video", "icon thumb-icon"));
+      firstFrame(this.file).then((picture) => {
+        if (!picture) return;
+        this.#preview = picture;
+        if (this.done) this.release(); // it has a better one by now
+        else image.src = picture;
+      });
+    } else if (!this.file.type || this.file.type.startsWith("image/")) {
+      this.#preview = URL.createObjectURL(this.file);
+      image.src = this.#preview;
+      image.hidden = false;
+    }
   }
 
   #link() {
@@ -177,11 +192,13 @@ export class JobRow {
       image.alt = job.result?.text ?? "";
       image.src = links.thumbnail;
       image.hidden = false;
+      if (links.preview) playOnHover(this.element, image, links.preview);
     }
     this.#actions([
       iconLink("eye", `View ${this.name}`, shareUrl(job.id)),
       this.#compare && iconLink("columns", `Compare the answers to ${this.name}`, this.#compare),
-      links.image && iconLink("image", `Drawn picture of ${this.name}`, links.image, { target: "_blank" }),
+      links.video && iconLink("video", `Drawn video of ${this.name}`, links.video, { target: "_blank" }),
+      links.image && !this.isVideo && iconLink("image", `Drawn picture of ${this.name}`, links.image, { target: "_blank" }),
       links.json && iconLink("braces", `JSON of ${this.name}`, links.json, { target: "_blank" }),
       this.#shareButton(),
       this.#removeButton("trash", "Delete"),

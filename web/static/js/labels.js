@@ -18,7 +18,7 @@ export function labelItems(job) {
   }
   /** @type {Map<string, number[]>} */
   const scores = new Map(Object.keys(job.result.counts).map((label) => [label, []]));
-  for (const { label, score } of job.result.detections) scores.get(label)?.push(score);
+  for (const { label, score } of job.result.detections ?? []) scores.get(label)?.push(score); // a video has none here
   return [...scores].map(([label, values]) =>
     el(
       "li",

@@ -2,6 +2,7 @@
 import { getModels, getReady } from "./api.js";
 import { byId, el, icon } from "./dom.js";
 import { percent } from "./format.js";
+import { mayMove, resetVideoOptions, startVideoOptions, videoOptions } from "./video/options.js";
 
 const READY_MS = 15_000;
 const TASKS = [
@@ -43,11 +44,14 @@ function optionsOf() {
   return new Set(chosenModels().flatMap(({ options }) => options ?? []));
 }
 
-/** The options for a file that is sent now: the models and the score always, the others where they were moved. */
-export function currentOptions() {
-  if (!known) return {};
-  /** @type {Record<string, string>} */
-  const options = {};
+/**
+ * The options for a file that is sent now: the models and the score always, the others where they were moved.
+ *
+ * @param {File} file
+ */
+export function currentOptions(file) {
+  const options = mayMove(file) ? videoOptions() : {};
+  if (!known) return options;
   const names = chosenModels().map(({ name }) => name);
   if (names.length) options.model = names.join(",");
   const wanted = optionsOf();
@@ -79,6 +83,7 @@ function reset() {
     if (field) field.value = "";
   }
   for (const box of [input("explain"), ...others()]) box.checked = false;
+  resetVideoOptions();
   const standard = models.find(({ name, installed }) => name === inUse && installed) ?? models.find((model) => model.installed);
   if (standard) /** @type {HTMLSelectElement} */ (byId("model")).value = standard.name;
   showValues();
@@ -124,7 +129,7 @@ function showOthers() {
     if (!own) count++;
   }
   byId("others").hidden = !count || mostModels < 2;
-  byId("others-note").textContent = full ? `At most ${mostModels} models at a time.` : "Each looks at every photo; the answers can be seen side by side.";
+  byId("others-note").textContent = full ? `At most ${mostModels} models at a time.` : "Each looks at every file; the answers can be seen side by side.";
 }
 
 function fillModels() {
@@ -193,7 +198,7 @@ async function loadModels() {
     "model",
     standard && !standard.installed
       ? [
-          el("p", {}, el("strong", { text: `The model “${standard.title || standard.name}” is not installed.` }), another ? ` Until it is, “${another.title || another.name}” is at work.` : " Photos cannot be looked at until it is."),
+          el("p", {}, el("strong", { text: `The model “${standard.title || standard.name}” is not installed.` }), another ? ` Until it is, “${another.title || another.name}” is at work.` : " Nothing can be looked at until it is."),
           el("p", {}, "On the server: ", el("code", { text: standard.install ?? `make weights MODEL=${standard.name}` }), ". Workers find it by themselves."),
         ]
       : null,
@@ -205,7 +210,7 @@ async function loadModels() {
 const CONSEQUENCES = {
   redis: ["Uploads are tried again by themselves until it answers."],
   storage: ["Uploads are tried again by themselves until it answers."],
-  worker: ["Photos are taken in and wait until then. If that lasts: ", el("code", { text: "make run" }), " or ", el("code", { text: "docker compose up -d" }), " starts a worker, and its log says what it lacks."],
+  worker: ["Files are taken in and wait until then. If that lasts: ", el("code", { text: "make run" }), " or ", el("code", { text: "docker compose up -d" }), " starts a worker, and its log says what it lacks."],
 };
 
 async function checkReady() {
@@ -247,6 +252,7 @@ export async function startOptions() {
   byId("options").addEventListener("input", showValues);
   byId("options").addEventListener("change", showModel);
   byId("options-reset").addEventListener("click", reset);
+  startVideoOptions();
   showValues();
   const keepUp = async () => {
     if (!document.hidden) {

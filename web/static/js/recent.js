@@ -2,6 +2,7 @@
 import { getCounts, listJobs, shareUrl } from "./api.js";
 import { byId, el, icon } from "./dom.js";
 import { plural, relative } from "./format.js";
+import { playOnHover } from "./preview.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
@@ -15,17 +16,21 @@ let next = null;
 /** @param {Job} job */
 function tile(job) {
   const thumb = el("div", { class: "thumb" });
-  const link = job.links?.thumbnail;
-  if (link) {
-    const image = /** @type {HTMLImageElement} */ (el("img", { alt: "", loading: "lazy", decoding: "async", src: link }));
+  const tile = el("a", { class: "tile", href: shareUrl(job.id) });
+  const video = job.kind === "video";
+  const { thumbnail, preview } = job.links ?? {};
+  if (thumbnail) {
+    const image = /** @type {HTMLImageElement} */ (el("img", { alt: "", loading: "lazy", decoding: "async", src: thumbnail }));
     image.addEventListener("error", () => image.remove());
     thumb.append(image);
+    if (preview) playOnHover(tile, image, preview);
   }
-  thumb.append(icon("image", "icon thumb-icon"));
+  thumb.append(icon(video ? "video" : "image", "icon thumb-icon"), ...(video ? [el("span", { class: "moving", text: "Video" })] : []));
   const note = el("span", { class: "tile-note" });
   if (STATES[job.state]) note.append(el("span", { class: `chip ${job.state}`, text: STATES[job.state] }));
   if (job.created_at) note.append(relative(job.created_at));
-  return el("li", {}, el("a", { class: "tile", href: shareUrl(job.id) }, thumb, el("span", { class: "tile-name", text: job.filename ?? job.id }), note));
+  tile.append(thumb, el("span", { class: "tile-name", text: job.filename ?? job.id }), note);
+  return el("li", {}, tile);
 }
 
 /** @param {string | null} cursor */

@@ -33,10 +33,12 @@ export class Summary {
     let bytes = 0;
     let sent = 0;
     let noun = "photo";
+    let videos = 0;
     for (const row of this.#rows()) {
       total++;
       fraction += row.fraction;
-      if (row.model) noun = "answer"; // several models for one photo
+      if (row.model) noun = "answer"; // several models for one file
+      if (row.isVideo) videos++;
       if (row.done) done++;
       if (row.state === "failed") failed++;
       if (row.state !== "failed" || row.bytesSent) {
@@ -44,6 +46,7 @@ export class Summary {
         sent += row.bytesSent;
       }
     }
+    if (videos && noun === "photo") noun = videos === total ? "video" : "file";
     const finished = done === total;
     byId("work").hidden = total === 0;
     byId("clear-done").hidden = done === 0;

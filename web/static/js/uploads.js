@@ -1,6 +1,7 @@
 // Files on their way to the server: Dropzone does the dropping, folders and sending; here are the rules around it.
 import { Dropzone } from "../vendor/dropzone/dropzone.mjs";
 import { errorOf, url } from "./api.js";
+import { mayMove } from "./video/options.js";
 
 /**
  * @typedef {File & {status: string, fullPath?: string, webkitRelativePath?: string, upload: {progress: number, bytesSent: number, total: number}, attempts?: number, clutter?: boolean, accepted?: boolean, options?: Record<string, string>}} UploadFile
@@ -11,7 +12,7 @@ import { errorOf, url } from "./api.js";
  * @property {(file: UploadFile, jobs: any[]) => void} sent the jobs of the server's answer, one for each model
  * @property {(file: UploadFile, seconds: number, busy: boolean) => void} waiting it will be tried again by itself
  * @property {(file: UploadFile, error: {code: string, message: string}) => void} refused
- * @property {(count: number) => void} skipped files of a folder that are no pictures
+ * @property {(count: number) => void} skipped files of a folder that are neither pictures nor videos
  */
 
 const PARALLEL = 3; // of the browser's six connections; one more is the event stream
@@ -28,10 +29,12 @@ class Intake extends Dropzone {
    */
   accept(file, done) {
     if (file.clutter) return;
-    const maxBytes = this.options.maxFilesize * 1024 * 1024;
+    // One limit for photos, another for videos: the server knows which it is, here the larger one holds where it may be either.
+    const most = mayMove(file) ? this.options.maxFilesize : this.options.maxPhotosize;
+    const maxBytes = most * 1024 * 1024;
     if (file.size === 0) done({ error: { code: "empty_file", message: "This file is empty." } });
     else if (file.size > maxBytes) {
-      done({ error: { code: "too_large", message: `This file has ${(file.size / 1048576).toFixed(1)} MB; at most ${this.options.maxFilesize} MB can be sent.` } });
+      done({ error: { code: "too_large", message: `This file has ${(file.size / 1048576).toFixed(1)} MB; at most ${most} MB can be sent.` } });
     } else done();
   }
 
@@ -60,19 +63,21 @@ export class Uploads {
 
   /**
    * @param {object} settings
-   * @param {number} settings.maxUploadMb
+   * @param {number} settings.maxUploadMb of a photo
+   * @param {number} settings.maxVideoMb
    * @param {string} settings.accept MIME types for the file chooser
-   * @param {() => Record<string, string>} settings.options the options for a file that is added now
+   * @param {(file: File) => Record<string, string>} settings.options the options for a file that is added now
    * @param {UploadListener} listener
    */
-  constructor({ maxUploadMb, accept, options }, listener) {
+  constructor({ maxUploadMb, maxVideoMb, accept, options }, listener) {
     this.#listener = listener;
     this.#options = options;
     const dropzone = new Intake(document.body, {
       url: url("/upload"),
       clickable: "#dropzone .dz-message",
-      acceptedFiles: accept ? `image/*,${accept}` : "image/*",
-      maxFilesize: maxUploadMb,
+      acceptedFiles: `image/*,video/*${accept ? `,${accept}` : ""}`,
+      maxFilesize: Math.max(maxUploadMb, maxVideoMb),
+      maxPhotosize: maxUploadMb,
       parallelUploads: PARALLEL,
       createImageThumbnails: false,
       disablePreviews: true,
@@ -156,7 +161,7 @@ export class Uploads {
       return;
     }
     file.attempts = 0;
-    file.options = this.#options();
+    file.options = this.#options(file);
     this.#listener.added(file);
   }
 

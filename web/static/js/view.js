@@ -52,7 +52,7 @@ function showPending(job) {
     pending("clock", "In the queue", job.position ? `This ${noun} is number ${job.position}. The page shows the result by itself.` : "The page shows the result by itself.");
     bar.removeAttribute("value");
   } else if (job.state === "running") {
-    pending("eye", `Looking at the ${noun}`, noun === "video" && progressText(job.progress) || phaseText(job.progress?.phase));
+    pending("eye", `Looking at the ${noun}`, noun === "video" ? progressText(job.progress) : phaseText(job.progress?.phase));
     running?.update(job);
     if (job.progress) bar.value = job.progress.percent;
     else bar.removeAttribute("value");

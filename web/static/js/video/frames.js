@@ -1,31 +1,38 @@
 // What is in each frame, page by page: a long video is never read whole.
+//
+// A page is asked for by the number of a frame in the original. Frames may come irregularly, so the number for a time is
+// a guess at first, and a better one once a page near it is known.
 import { getFrames } from "../api.js";
 
 /** @typedef {import("../api.js").FrameDetections} FrameDetections */
+/** @typedef {{start: number, frames: FrameDetections[], next: number | null}} Page `next`: start of the one after */
 
-const PAGE = 120;
+const LINES = 120; // a page
 const KEPT = 24; // pages
+const BEFORE = 10; // frames that a guess begins early
+const NEAR = 5; // seconds after a page, within which the next one is read rather than guessed
 const RETRY_MS = 3000;
 
 export class Frames {
   #id;
-  #total;
   #fps;
-  /** @type {Map<number, FrameDetections[] | null>} page to frames; null while it is on its way; the oldest first */
-  #pages = new Map();
-  /** How many pages the last frame was from where even frames would put it: frames may come irregularly. */
-  #drift = 0;
+  #start;
+  /** @type {Page[]} the newest last */
+  #pages = [];
+  /** Number from which on there are no frames. */
+  #end = Infinity;
+  #loading = false;
   #onPage;
 
   /**
    * @param {string} id of the job
-   * @param {{analysed: number, fps: number}} result
+   * @param {import("../api.js").VideoResult} result
    * @param {() => void} onPage another page is here
    */
-  constructor(id, { analysed, fps }, onPage) {
+  constructor(id, { source, video_options: options }, onPage) {
     this.#id = id;
-    this.#total = analysed;
-    this.#fps = fps;
+    this.#fps = Math.max(source.fps, 0.1);
+    this.#start = Number(options?.start ?? 0);
     this.#onPage = onPage;
   }
 
@@ -36,49 +43,51 @@ export class Frames {
    * @returns {FrameDetections | null}
    */
   at(time) {
-    const last = Math.floor((this.#total - 1) / PAGE);
-    const even = Math.floor((time * this.#fps) / PAGE);
-    let number = Math.min(Math.max(even + this.#drift, 0), last);
-    // Half a frame early: a browser may round the time of a frame down.
-    const sought = time + 0.4 / Math.max(this.#fps, 1);
-    for (;;) {
-      const page = this.#page(number);
-      if (!page?.length) return null;
-      if (page[0].time > sought && number > 0) {
-        number--;
-        continue;
-      }
-      if (page[page.length - 1].time <= sought && number < last) {
-        const next = this.#page(number + 1);
-        if (next?.length && next[0].time <= sought) {
-          number++;
-          continue;
-        }
-      }
-      this.#drift = number - even;
-      return lastBefore(page, sought);
+    // A little early: a browser may round the time of a frame down.
+    const sought = time + 0.4 / this.#fps;
+    /** @type {Page | null} */
+    let before = null; // the last page that begins before
+    /** @type {Page | null} */
+    let after = null; // the first that begins after
+    for (const page of this.#pages) {
+      const { time: first } = page.frames[0];
+      if (first <= sought && (!before || first > before.frames[0].time)) before = page;
+      if (first > sought && (!after || first < after.frames[0].time)) after = page;
     }
-  }
-
-  /** @param {number} number */
-  #page(number) {
-    const page = this.#pages.get(number);
-    if (page !== undefined) return page;
-    this.#pages.set(number, null);
-    this.#load(number);
+    if (before) {
+      const last = before.frames[before.frames.length - 1];
+      const whole = before.next === null || after?.start === before.next;
+      if (before.next !== null && sought > last.time - 1) this.#load(before.next); // soon wanted
+      if (sought <= last.time || whole || sought - last.time < 1.5 / this.#fps) return lastBefore(before.frames, sought);
+      if (sought - last.time < NEAR) return null;
+    }
+    this.#load(this.#guess(sought, before, after));
     return null;
   }
 
-  /** @param {number} number */
-  async #load(number) {
+  /** @param {number} sought @param {Page | null} before @param {Page | null} after */
+  #guess(sought, before, after) {
+    const known = before?.frames[before.frames.length - 1] ?? after?.frames[0] ?? { index: this.#start * this.#fps, time: 0 };
+    let start = Math.max(Math.floor(known.index + (sought - known.time) * this.#fps) - BEFORE, 0);
+    if (start >= this.#end) start = Math.floor(this.#end / 2);
+    if (before) start = Math.max(start, before.next ?? 0);
+    if (after && start >= after.start) start = Math.max(after.start - LINES, before?.next ?? 0, 0);
+    return start;
+  }
+
+  /** @param {number} start */
+  async #load(start) {
+    if (this.#loading || this.#pages.some((page) => page.start === start)) return;
+    this.#loading = true;
     try {
-      const { frames } = await getFrames(this.#id, number * PAGE, PAGE);
-      this.#pages.delete(number);
-      this.#pages.set(number, frames);
-      for (const old of this.#pages.keys()) if (this.#pages.size > KEPT) this.#pages.delete(old);
+      const { frames, next } = await getFrames(this.#id, start, LINES);
+      if (frames.length) this.#pages.push({ start, frames, next });
+      else this.#end = start;
+      if (this.#pages.length > KEPT) this.#pages.shift();
+      this.#loading = false;
       this.#onPage();
     } catch {
-      setTimeout(() => this.#pages.delete(number), RETRY_MS); // asked for again when it is wanted again
+      setTimeout(() => (this.#loading = false), RETRY_MS); // asked for again when it is wanted again
     }
   }
 }

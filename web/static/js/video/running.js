@@ -1,16 +1,20 @@
 // A video that is being looked at: the newest frame, how far it is, how fast, and each part.
 import { byId, el } from "../dom.js";
-import { clock, timeLeft } from "../format.js";
+import { clock, phaseText, timeLeft } from "../format.js";
 
 /** @typedef {import("../api.js").Job} Job */
 
 const BARS = 60; // more parts than these are only counted
-const NOISE = 400; // milliseconds between two frames at least
+const PAUSE_MS = 400; // between two frames at least
+
+/** Phases that are something else in a video than in a photo. @type {Record<string, string>} */
+const PHASES = { decode: "Looking the file through", join: "Putting the parts together" };
 
 /** "43 % · 25 frames/s · 20 s left". @param {import("../api.js").Progress | null | undefined} progress */
 export function progressText(progress) {
   if (!progress) return "";
-  const { percent, fps, seconds_left: left, frames } = progress;
+  const { phase, percent, fps, seconds_left: left, frames } = progress;
+  if (phase !== "inference") return PHASES[phase] ?? phaseText(phase);
   const parts = [`${percent} %`];
   if (frames) parts.push(`${frames.toLocaleString("en")} frames`);
   if (fps) parts.push(`${fps < 10 ? fps.toFixed(1) : Math.round(fps)} frames/s`);
@@ -34,9 +38,9 @@ export class RunningVideo {
   /** @param {Job} job one that runs */
   update(job) {
     const { progress, links } = job;
-    byId("pending-icon").hidden = Boolean(links?.live) && !this.#image.hidden;
     this.#showParts(progress?.parts);
-    if (links?.live) this.#showFrame(`${links.live}?n=${progress?.frames ?? progress?.percent ?? 0}`);
+    if (links?.live && progress?.live != null) this.#showFrame(`${links.live}?${progress.live}`);
+    byId("pending-icon").hidden = !this.#image.hidden;
   }
 
   /** It runs no more. */
@@ -51,7 +55,7 @@ export class RunningVideo {
   #showFrame(address) {
     this.#next = address;
     if (this.#timer || this.#image.getAttribute("src") === address) return;
-    const wait = Math.max(0, this.#asked + NOISE - Date.now());
+    const wait = Math.max(0, this.#asked + PAUSE_MS - Date.now());
     this.#timer = setTimeout(() => {
       this.#timer = 0;
       this.#asked = Date.now();
@@ -59,14 +63,14 @@ export class RunningVideo {
     }, wait);
   }
 
-  /** @param {{done: number, running: number, total: number, percents?: number[]} | null | undefined} parts */
+  /** @param {import("../api.js").Progress["parts"]} parts */
   #showParts(parts) {
     this.#bars.hidden = !parts || parts.total < 2;
     if (!parts || parts.total < 2) return;
     const words = `${parts.done} of ${parts.total} parts done, ${parts.running} running`;
     this.#bars.setAttribute("aria-label", words);
-    const percents = parts.percents ?? [];
-    if (percents.length > BARS || !percents.length) {
+    const { percents } = parts;
+    if (percents.length > BARS) {
       this.#bars.replaceChildren(words);
       return;
     }
