@@ -10,6 +10,7 @@ from shared.settings import Settings, get_settings
 from web import (
     access,
     access_log,
+    again,
     errors,
     incoming,
     jobs,
@@ -61,7 +62,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     origins.register(app, settings)
     access.register(app, settings)
     limits.register(app, settings, app.extensions[EXTENSION])
-    for blueprint in (uploads.bp, jobs.bp, views.bp, results.bp, videos.bp, models.bp, operations.bp):
+    for blueprint in (uploads.bp, again.bp, jobs.bp, views.bp, results.bp, videos.bp, models.bp, operations.bp):
         app.register_blueprint(blueprint)
     status.register(app)
     app.teardown_request(incoming.discard_unclaimed)

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from shared.errors import BadInputError, PublicError
 from shared.jobs import InputFile, input_key, new_job_id
 from shared.media import ENDINGS, VIDEO_ENDINGS
-from shared.storage import Writer
+from shared.storage import MissingObjectError, Writer
 from web.moving import Moving
 from web.services import services
 from web.sniffing import HEAD_BYTES, sniff
@@ -39,12 +39,15 @@ class IncomingFile:
         self.filename = filename or "unnamed"
         self.job_id = new_job_id()
         self.claimed = False
+        #: whether it is the input of a job already
+        self.is_taken = False
         self._services = services()
         self._hash = hashlib.sha256()
         self._size = 0
         self._head = b""
         self._type = ""
         self._moving: Moving | None = None
+        self._known_video = False
         self._writer: Writer | None = None
         self._finished: InputFile | None = None
 
@@ -66,7 +69,7 @@ class IncomingFile:
     @property
     def is_video(self) -> bool:
         """Whether it is a video, or a picture of several frames, by what has come of it."""
-        return self._type in VIDEO_ENDINGS or (self._moving is not None and self._moving.found)
+        return self._known_video or self._type in VIDEO_ENDINGS or (self._moving is not None and self._moving.found)
 
     def _check_size(self) -> None:
         settings = self._services.settings
@@ -92,21 +95,40 @@ class IncomingFile:
     def close(self) -> None:
         """Nothing to do: `discard` and `claim` decide what becomes of the object."""
 
-    def copy(self) -> "IncomingFile":
-        """The same file once more, as the input of another job: each job's can be deleted without the others'.
+    @classmethod
+    def stored(cls, file: InputFile, *, is_video: bool) -> "IncomingFile":
+        """The input of an earlier job, which stays that job's."""
+        found = cls(file.filename)
+        found.is_taken = True
+        found._finished, found._known_video = file, is_video
+        return found
+
+    def for_job(self) -> "IncomingFile":
+        """The input of one more job: the file as it came for the first, a copy for each other.
+
+        So each job's can be deleted without the others'.
 
         Raises:
-            PublicError: "storage_down", "storage_full".
+            PublicError: "input_gone", "storage_down", "storage_full".
         """
+        if self.is_taken:
+            return self._copy()
+        self.is_taken = True
+        return self
+
+    def _copy(self) -> "IncomingFile":
         complete = self.complete
         other = IncomingFile(self.filename)
         g.setdefault("incoming", []).append(other)  # deleted at the end of the request, unless it becomes a job's
         key = input_key(other.job_id, ENDINGS[complete.content_type])
         storage = self._services.storage
-        with storage.open(complete.key) as blob, storage.writer(key, complete.content_type) as writer:
-            for piece in blob:
-                writer.write(piece)
-        other._type, other._moving = self._type, self._moving
+        try:
+            with storage.open(complete.key) as blob, storage.writer(key, complete.content_type) as writer:
+                for piece in blob:
+                    writer.write(piece)
+        except MissingObjectError:
+            raise PublicError("input_gone", "The uploaded file is no longer there.") from None
+        other._known_video = self.is_video
         other._finished = complete.model_copy(update={"key": key})
         return other
 

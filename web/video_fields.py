@@ -28,10 +28,27 @@ class VideoFields(BaseModel):
         return None if value == "" else value
 
 
-def video_options(form: VideoFields) -> VideoOptions:
-    """The options. Raises `BadInputError("invalid_option")` for a line or zone that is none, or for a contradiction."""
+def video_options(form: VideoFields, before: VideoOptions | None = None) -> VideoOptions:
+    """The options of a form.
+
+    Args:
+        form: the form.
+        before: what holds for the fields that were not sent; None: their defaults.
+
+    Raises:
+        BadInputError: "invalid_option": a line or zone that is none, or a contradiction.
+    """
+    fields = {name: getattr(form, name) for name in VideoFields.model_fields}
+    if before is not None:
+        given = form.model_fields_set
+        kept = before.model_dump()
+        if form.fps is not None:
+            kept["every"] = 1  # one takes the place of the other
+        elif "every" in given:
+            kept["fps"] = None
+        fields = kept | {name: value for name, value in fields.items() if name in given}
     try:
-        return VideoOptions.model_validate({name: getattr(form, name) for name in VideoFields.model_fields})
+        return VideoOptions.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "video"
