@@ -112,11 +112,12 @@ class IncomingFile:
             PublicError: "input_gone", "storage_down", "storage_full".
         """
         if self.is_taken:
-            return self._copy()
+            return self.copy()
         self.is_taken = True
         return self
 
-    def _copy(self) -> "IncomingFile":
+    def copy(self) -> "IncomingFile":
+        """The same file once more. Errors are those of `for_job`."""
         complete = self.complete
         other = IncomingFile(self.filename)
         g.setdefault("incoming", []).append(other)  # deleted at the end of the request, unless it becomes a job's
