@@ -6,6 +6,7 @@ from werkzeug.test import TestResponse
 
 from shared.settings import Settings
 from shared.storage import MissingObjectError
+from shared.videos import VideoOptions
 from tests.web.conftest import PlayedWorker, Upload, announce, picture, post_files
 from web.app import create_app
 from web.keys import hash_of
@@ -69,17 +70,19 @@ def test_options_of_a_video_stay_but_for_those_that_are_sent(
     client: FlaskClient, upload: Upload, played: PlayedWorker
 ) -> None:
     first = upload((MP4, "street.mp4"), every="3", start="2", zone="0,0 1,0 1,1").get_json()["id"]
+
+    def options(job_id: str) -> VideoOptions:
+        found = played.request(job_id).video
+        assert found is not None
+        return found
+
     second = again(client, first, line="0.1,0.5,0.9,0.5", fps="2").get_json()["id"]
-    video = played.request(second).video
-    assert video is not None
-    assert (video.start, video.every, video.fps) == (2, 1, 2)  # one takes the place of the other
-    assert video.line == (0.1, 0.5, 0.9, 0.5)
-    assert video.zone == ((0, 0), (1, 0), (1, 1))
+    line = (0.1, 0.5, 0.9, 0.5)
+    corners = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
+    # one of every and fps takes the place of the other
+    assert options(second) == VideoOptions(start=2, every=1, fps=2, line=line, zone=corners)
     third = again(client, second, zone="", every="5").get_json()["id"]
-    video = played.request(third).video
-    assert video is not None
-    assert (video.start, video.every, video.fps, video.zone) == (2, 5, None, None)
-    assert video.line == (0.1, 0.5, 0.9, 0.5)
+    assert options(third) == VideoOptions(start=2, every=5, line=line)
 
 
 def test_a_job_that_redis_has_forgotten(

@@ -10,7 +10,7 @@ const PAUSE_MS = 400; // between two frames at least
 /** Phases that are something else in a video than in a photo. @type {Record<string, string>} */
 const PHASES = { decode: "Looking the file through", join: "Putting the parts together" };
 
-/** "43 % · 25 frames/s · 20 s left". @param {import("../api.js").Progress | null | undefined} progress */
+/** "43 % · 1,200 frames · 25 frames/s · 20 s left". @param {import("../api.js").Progress | null | undefined} progress */
 export function progressText(progress) {
   if (!progress) return "";
   const { phase, percent, fps, seconds_left: left, frames } = progress;
@@ -19,7 +19,7 @@ export function progressText(progress) {
   if (frames) parts.push(`${frames.toLocaleString("en")} frames`);
   if (fps) parts.push(`${fps < 10 ? fps.toFixed(1) : Math.round(fps)} frames/s`);
   if (left != null) parts.push(`${timeLeft(left)} left`);
-  return parts.join(" · ");
+  return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · "); // a line ends between them only
 }
 
 export class RunningVideo {

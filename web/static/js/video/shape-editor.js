@@ -124,7 +124,8 @@ export class ShapeEditor {
       return el("div", { class: "point" }, el("span", { text: name }), field(0), field(1), el("span", { class: "note", text: "%" }), remove);
     });
     const add = zone && this.#points.length < MOST_CORNERS && el("button", { type: "button", class: "button quiet small", text: "One more corner", on: { click: () => this.#add() } });
-    this.#fields.replaceChildren(...rows, ...(add ? [add] : []));
+    const legend = rows.length > 0 && el("p", { class: "note", text: "Or as numbers, in percent: from the left, from the top." });
+    this.#fields.replaceChildren(...[legend, ...rows, add].filter((part) => part instanceof HTMLElement));
   }
 
   /** Between the last corner and the first. */

@@ -89,7 +89,7 @@ function startNumbers(job, video, offset, hidden) {
   const frames = new Frames(job.id, job.result, () => paint(video.currentTime));
   const shown = /** @type {HTMLInputElement} */ (byId("numbers"));
   byId("numbers-field").hidden = false;
-  byId("numbers-label").textContent = boxes ? "Boxes and numbers on the video" : "Numbers of the objects on the video";
+  byId("numbers-label").textContent = boxes ? "Boxes and numbers on the video" : "Numbers on the video";
   const paint = (/** @type {number} */ time) => {
     const poster = video.currentTime === 0 && video.paused && !video.played.length; // another frame's picture
     numbers.draw(shown.checked && !poster ? frames.at(time - offset) : null, hidden);
@@ -109,9 +109,8 @@ function startNumbers(job, video, offset, hidden) {
 
 /** @param {Job} job @param {Set<string>} hidden @param {() => void} onChange */
 function showSwitches(job, hidden, onChange) {
-  const { counts, timeline } = /** @type {import("../api.js").VideoResult} */ (job.result);
-  // Also what was to be seen, but never long enough to be followed.
-  const labels = Object.keys({ ...counts, ...timeline.most }).sort((a, b) => (counts[b] ?? 0) - (counts[a] ?? 0));
+  const { counts } = /** @type {import("../api.js").VideoResult} */ (job.result);
+  const labels = Object.keys(counts).sort((a, b) => counts[b] - counts[a]);
   const switches = labels.map((label) => {
     const box = /** @type {HTMLInputElement} */ (el("input", { type: "checkbox", checked: true, value: label }));
     box.addEventListener("change", () => {
@@ -119,7 +118,7 @@ function showSwitches(job, hidden, onChange) {
       else hidden.add(label);
       onChange();
     });
-    return el("label", {}, box, swatch(job.colours?.[label]), el("span", {}, el("span", { class: "count", text: String(counts[label] ?? 0) }), ` ${label}`));
+    return el("label", {}, box, swatch(job.colours?.[label]), el("span", {}, el("span", { class: "count", text: String(counts[label]) }), ` ${label}`));
   });
   byId("label-switches").replaceChildren(...switches);
   byId("labels-field").hidden = !labels.length;

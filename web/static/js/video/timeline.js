@@ -4,7 +4,7 @@ import { clock } from "../format.js";
 
 /** @typedef {import("../api.js").Job} Job */
 
-const LANES = 8; // the others are behind a button
+const LANES = 8; // of followed objects; the others are behind a button
 const TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 const MOST_TICKS = 6;
 
@@ -34,11 +34,13 @@ export class Timeline {
     // Most objects first; what was never followed as an object comes last.
     this.#series = Object.entries(timeline.most).sort(([a, x], [b, y]) => (counts[b] ?? 0) - (counts[a] ?? 0) || Math.max(...y) - Math.max(...x));
     this.#plot.setAttribute("aria-valuemax", String(Math.round(this.#duration)));
+    const followed = this.#series.filter(([label]) => counts[label]).length;
+    const shown = Math.min(LANES, followed || this.#series.length);
     const names = el("div", { class: "lane-names" });
-    for (const [index, [label, values]] of this.#series.entries()) this.#addLane(names, label, values, job.colours?.[label], index >= LANES);
+    for (const [index, [label, values]] of this.#series.entries()) this.#addLane(names, label, values, job.colours?.[label], index >= shown);
     this.#plot.append(this.#head);
     const plot = el("div", { class: "timeline" }, names, this.#plot, el("div", { class: "axis", "aria-hidden": "true" }, ...this.#ticks()));
-    place.replaceChildren(plot, this.#readout, ...this.#more(), this.#table());
+    place.replaceChildren(plot, this.#readout, ...this.#more(this.#series.length - shown), this.#table());
     this.#listen();
     this.at(0);
   }
@@ -83,10 +85,10 @@ export class Timeline {
     });
   }
 
-  #more() {
-    const hidden = this.#series.length - LANES;
-    if (hidden <= 0) return [];
-    const button = el("button", { type: "button", class: "button quiet small", text: `Show ${hidden} more` });
+  /** @param {number} hidden lanes */
+  #more(hidden) {
+    if (!hidden) return [];
+    const button = el("button", { type: "button", class: "button quiet small more", text: `Show ${hidden} more` });
     button.addEventListener("click", () => {
       for (const parts of this.#lanes.values()) for (const part of parts) part.classList.remove("extra");
       button.remove();
