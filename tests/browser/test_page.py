@@ -26,7 +26,7 @@ def photos(data_dir: Path) -> Path:
 def choose(page: Page, files: list[Path]) -> None:
     """Give files to the page as a person does: by its button and the browser's chooser."""
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose photos").click()
+        page.get_by_role("button", name="Choose files").click()
     chooser.value.set_files(files)
 
 

@@ -160,15 +160,19 @@ export class JobRow {
       thumb.querySelector(".thumb-icon")?.replaceWith(icon("video", "icon thumb-icon"));
       firstFrame(this.file).then((picture) => {
         if (!picture) return;
-        this.#preview = picture;
-        if (this.done) this.release(); // it has a better one by now
-        else image.src = picture;
+        if (this.done) URL.revokeObjectURL(picture); // it has a better one by now
+        else this.#showOwn(picture);
       });
     } else if (!this.file.type || this.file.type.startsWith("image/")) {
-      this.#preview = URL.createObjectURL(this.file);
-      image.src = this.#preview;
-      image.hidden = false;
+      this.#showOwn(URL.createObjectURL(this.file));
     }
+  }
+
+  /** @param {string} address of a picture that this browser has made */
+  #showOwn(address) {
+    this.#preview = address;
+    this.parts.image.src = address;
+    this.parts.image.hidden = false; // what is hidden is not loaded
   }
 
   #link() {

@@ -7,6 +7,7 @@ import { lineShape, shapeLayer, zoneShape } from "./shapes.js";
 
 const NEAR = 24; // CSS pixels from a handle that still take hold of it: a finger's width
 const MOST_CORNERS = 32;
+const SHORTEST = 0.02; // share of the picture that a line is long
 /** What one begins with, so that the keyboard has something to move. @type {Record<string, Point[]>} */
 const FIRST = {
   line: [[0.1, 0.6], [0.9, 0.6]],
@@ -31,6 +32,8 @@ export class ShapeEditor {
   #onChange;
   /** The point that is held, or -1. */
   #held = -1;
+  /** The line before a new one was begun: a mere tap draws none. @type {Point[]} */
+  #before = [];
 
   /**
    * @param {HTMLElement} place
@@ -163,7 +166,15 @@ export class ShapeEditor {
       this.#points[this.#held].splice(0, 2, ...place(event));
       this.#paint();
     });
-    for (const name of ["pointerup", "pointercancel"]) this.#stage.addEventListener(name, () => (this.#held = -1));
+    const release = () => {
+      this.#held = -1;
+      const [[ax, ay], [bx, by]] = this.#drawn.line;
+      if (this.kind !== "line" || Math.hypot(bx - ax, by - ay) > SHORTEST) return;
+      this.#drawn.line = structuredClone(this.#before);
+      this.#showFields();
+      this.#paint();
+    };
+    for (const name of ["pointerup", "pointercancel"]) this.#stage.addEventListener(name, release);
   }
 
   /** The point that is pressed, or a new one where nothing is. @param {Point} at @returns {number} its index */
@@ -171,6 +182,7 @@ export class ShapeEditor {
     const { width, height } = this.#stage.getBoundingClientRect();
     const far = ([x, y] = /** @type {Point} */ ([0, 0])) => Math.hypot((x - at[0]) * width, (y - at[1]) * height);
     const nearest = this.#points.reduce((best, point, index) => (far(point) < far(this.#points[best]) ? index : best), 0);
+    this.#before = structuredClone(this.#points);
     if (far(this.#points[nearest]) <= NEAR) return nearest;
     if (this.kind === "line") {
       this.#points[0].splice(0, 2, ...at);

@@ -89,7 +89,7 @@ function startNumbers(job, video, offset, hidden) {
   const frames = new Frames(job.id, job.result, () => paint(video.currentTime));
   const shown = /** @type {HTMLInputElement} */ (byId("numbers"));
   byId("numbers-field").hidden = false;
-  byId("numbers-label").textContent = boxes ? "Boxes and numbers on the video" : "Numbers on the video";
+  if (boxes) byId("numbers-label").textContent = "Boxes and numbers on the video";
   const paint = (/** @type {number} */ time) => {
     const poster = video.currentTime === 0 && video.paused && !video.played.length; // another frame's picture
     numbers.draw(shown.checked && !poster ? frames.at(time - offset) : null, hidden);
