@@ -262,6 +262,10 @@ def test_by_keyboard_alone(page: Page, photos: Path) -> None:
     assert page.locator("#score-value").text_content() != before
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
+    expect(page.get_by_label("Frames to look at")).to_be_visible()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
     expect(page.get_by_label(re.compile("Overlap allowed"))).to_be_visible()
     expect(page.get_by_label("At most this many objects")).to_be_visible()
     page.locator("#options-reset").focus()
