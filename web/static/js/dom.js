@@ -89,6 +89,11 @@ export function swatch(colour) {
   return square;
 }
 
+/** The head of a table whose columns cannot be sorted. @param {string[]} columns */
+export function plainHead(columns) {
+  return el("thead", {}, el("tr", {}, ...columns.map((text) => el("th", { scope: "col" }, el("span", { class: "plain-head", text })))));
+}
+
 /**
  * An element that has to be there.
  *

@@ -6,17 +6,23 @@ import { toCsv } from "./objects-table.js";
 /** @param {HTMLElement} place @param {import("./api.js").Job} job a finished one */
 export function showDownloads(place, job) {
   const { links = {}, result } = job;
+  const video = job.kind === "video";
   const file = (/** @type {string | null | undefined} */ link, /** @type {string} */ image, /** @type {string} */ name, title = "") =>
     link ? el("a", { class: "button small", href: download(link), title: title || null }, icon(image), name) : null;
   place.replaceChildren(
     ...[
-      file(links.image, "download", "Drawn picture"),
+      file(links.video, "download", "Drawn video"),
+      video ? file(links.original, "video", "Original") : null,
+      video ? file(links.image, "image", "Poster") : file(links.image, "download", "Drawn picture"),
+      file(links.preview, "image", "Preview", "A short animated picture of the whole video"),
       file(links.heatmap, "image", "Heat map"),
       file(links.masks, "folder", "Masks", "A ZIP of an image for each object"),
       file(links.instances, "image", "Instance ids", "A 16-bit image: 0 is background, n the n-th object"),
       file(links.coco, "braces", "COCO JSON", "Annotations with run-length encoded masks"),
       file(links.json, "braces", "JSON"),
-      result?.task === "classification" ? null : csv(job),
+      file(links.frames, "braces", "Frames", "JSON Lines: a line for each frame that was looked at"),
+      file(links.csv, "table", "CSV", "A line for each object in each frame"),
+      video || result?.task === "classification" ? null : csv(job),
     ].filter((link) => link instanceof HTMLElement),
   );
 }

@@ -1,9 +1,10 @@
 // The page of a finished photo: the picture with what was found in it, which can be filtered.
 import { showClasses, showHeatSwitch } from "./classes.js";
-import { byId, el, swatch } from "./dom.js";
+import { byId, el } from "./dom.js";
 import { showDownloads } from "./downloads.js";
 import { showFacts } from "./facts.js";
 import { percent, plural, share } from "./format.js";
+import { showLabelSwitches } from "./label-switches.js";
 import { ObjectsTable } from "./objects-table.js";
 import { Overlay } from "./overlay.js";
 
@@ -102,18 +103,7 @@ function showObjects(job) {
     const count = visible.size === result.detections.length ? plural(visible.size, "object") : `${visible.size} of ${plural(result.detections.length, "object")} shown`;
     byId("shown-count").textContent = result.mask_percent == null ? count : `${count}; all together cover ${share(result.mask_percent)} of the picture`;
   };
-  // Jinja's tojson sorts keys by name: most frequent first again.
-  const counts = Object.entries(result.counts).sort((a, b) => b[1] - a[1]);
-  const switches = counts.map(([label, count]) => {
-    const box = /** @type {HTMLInputElement} */ (el("input", { type: "checkbox", checked: true, value: label }));
-    box.addEventListener("change", () => {
-      if (box.checked) hidden.delete(label);
-      else hidden.add(label);
-      filter();
-    });
-    return el("label", {}, box, swatch(job.colours?.[label]), el("span", {}, el("span", { class: "count", text: String(count) }), ` ${label}`));
-  });
-  byId("label-switches").replaceChildren(...switches);
+  showLabelSwitches(job, hidden, filter);
   byId("labels-all").addEventListener("click", () => {
     hidden.clear();
     off.clear();
@@ -121,7 +111,7 @@ function showObjects(job) {
     byId("label-switches").querySelector("input")?.focus();
     filter();
   });
-  for (const id of ["labels-field", "score-field"]) byId(id).hidden = !result.detections.length;
+  byId("score-field").hidden = !result.detections.length;
   slider.addEventListener("input", filter);
   for (const box of [boxes, outlines]) box.addEventListener("change", filter);
   filter();

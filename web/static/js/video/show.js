@@ -1,7 +1,8 @@
 // The page of a finished video: the player, what is to be seen when, and who was followed.
-import { download } from "../api.js";
-import { byId, el, icon, swatch } from "../dom.js";
+import { byId, el } from "../dom.js";
+import { showDownloads } from "../downloads.js";
 import { plural } from "../format.js";
+import { showLabelSwitches } from "../label-switches.js";
 import { crossings } from "./crossings.js";
 import { showVideoFacts } from "./facts.js";
 import { Frames } from "./frames.js";
@@ -36,7 +37,7 @@ export function showVideo(job) {
   /** @type {Set<string>} labels that are switched off */
   const hidden = new Set();
   const paint = drawn || original ? startNumbers(job, video, offset, hidden) : () => {};
-  showSwitches(job, hidden, () => {
+  showLabelSwitches(job, hidden, () => {
     timeline.show(hidden);
     tracks.show(hidden);
     paint();
@@ -45,7 +46,7 @@ export function showVideo(job) {
   byId("crossings").replaceChildren(...crossings(job));
   byId("crossings").hidden = !byId("crossings").childElementCount;
   byId("video-count").textContent = `${plural(Object.values(result.counts).reduce((a, b) => a + b, 0), "different object")} in ${plural(result.analysed, "frame")}`;
-  showVideoDownloads(byId("downloads"), job);
+  showDownloads(byId("downloads"), job);
   showVideoFacts(byId("facts"), job);
 }
 
@@ -107,23 +108,6 @@ function startNumbers(job, video, offset, hidden) {
   return again;
 }
 
-/** @param {Job} job @param {Set<string>} hidden @param {() => void} onChange */
-function showSwitches(job, hidden, onChange) {
-  const { counts } = /** @type {import("../api.js").VideoResult} */ (job.result);
-  const labels = Object.keys(counts).sort((a, b) => counts[b] - counts[a]);
-  const switches = labels.map((label) => {
-    const box = /** @type {HTMLInputElement} */ (el("input", { type: "checkbox", checked: true, value: label }));
-    box.addEventListener("change", () => {
-      if (box.checked) hidden.delete(label);
-      else hidden.add(label);
-      onChange();
-    });
-    return el("label", {}, box, swatch(job.colours?.[label]), el("span", {}, el("span", { class: "count", text: String(counts[label]) }), ` ${label}`));
-  });
-  byId("label-switches").replaceChildren(...switches);
-  byId("labels-field").hidden = !labels.length;
-}
-
 /** The line and the zone that were counted with, over the video. @param {Job} job */
 function showShapes(job) {
   const { source, line, zone } = /** @type {import("../api.js").VideoResult} */ (job.result);
@@ -134,22 +118,4 @@ function showShapes(job) {
   byId("shapes-field").hidden = false;
   const shown = /** @type {HTMLInputElement} */ (byId("shapes"));
   shown.addEventListener("change", () => layer.classList.toggle("off", !shown.checked));
-}
-
-/** @param {HTMLElement} place @param {Job} job */
-function showVideoDownloads(place, job) {
-  const { links = {} } = job;
-  const file = (/** @type {string} */ name, /** @type {string} */ image, /** @type {string} */ text, title = "") =>
-    links[name] ? el("a", { class: "button small", href: download(/** @type {string} */ (links[name])), title: title || null }, icon(image), text) : null;
-  place.replaceChildren(
-    ...[
-      file("video", "download", "Drawn video"),
-      file("original", "video", "Original"),
-      file("image", "image", "Poster"),
-      file("preview", "image", "Preview", "A short animated picture of the whole video"),
-      file("json", "braces", "JSON"),
-      file("frames", "braces", "Frames", "JSON Lines: a line for each frame that was looked at"),
-      file("csv", "table", "CSV", "A line for each object in each frame"),
-    ].filter((link) => link instanceof HTMLElement),
-  );
 }

@@ -1,5 +1,5 @@
 // How many of each label there are over time: a lane a label, which seeks the video; and the same as a table.
-import { el, svg, swatch } from "../dom.js";
+import { el, plainHead, svg, swatch } from "../dom.js";
 import { clock } from "../format.js";
 
 /** @typedef {import("../api.js").Job} Job */
@@ -111,8 +111,7 @@ export class Timeline {
       rows.push(el("tr", {}, el("th", { scope: "row" }, seek), ...at(first).map((value) => el("td", value ? { text: String(value) } : { class: "soft", text: "–" }))));
     }
     if (!rows.length) return el("p", { class: "nothing", text: "Nothing was found. A lower certainty may find more." });
-    const head = el("tr", {}, ...["Time", ...labels].map((text) => el("th", { scope: "col" }, el("span", { class: "plain-head", text }))));
-    const table = el("table", { class: "objects" }, el("caption", { class: "visually-hidden", text: "The most of each label at the same time" }), el("thead", {}, head), el("tbody", {}, ...rows));
+    const table = el("table", { class: "objects" }, el("caption", { class: "visually-hidden", text: "The most of each label at the same time" }), plainHead(["Time", ...labels]), el("tbody", {}, ...rows));
     return el("details", { class: "as-table" }, el("summary", { text: "As a table" }), el("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Labels over time" }, table));
   }
 

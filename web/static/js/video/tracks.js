@@ -1,5 +1,5 @@
 // The objects that were followed through the video, as a table: each line leads to where its object is seen.
-import { el, swatch } from "../dom.js";
+import { el, plainHead, swatch } from "../dom.js";
 import { clock, duration, percent } from "../format.js";
 
 /** @typedef {import("../api.js").Job} Job */
@@ -25,8 +25,7 @@ export class TracksTable {
       const row = target.closest("tr");
       if (row && !target.closest("button")) onSeek(Number(row.dataset.first));
     });
-    const head = el("tr", {}, ...COLUMNS.map((text) => el("th", { scope: "col" }, el("span", { class: "plain-head", text }))));
-    place.replaceChildren(tracks.length ? el("table", { class: "objects tracks" }, el("thead", {}, head), body) : el("p", { class: "nothing", text: "Nothing was seen long enough to be followed." }));
+    place.replaceChildren(tracks.length ? el("table", { class: "objects tracks" }, plainHead(COLUMNS), body) : el("p", { class: "nothing", text: "Nothing was seen long enough to be followed." }));
   }
 
   /** @param {Set<string>} hidden labels that are switched off */
