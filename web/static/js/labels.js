@@ -14,7 +14,8 @@ import { percent } from "./format.js";
 export function labelItems(job) {
   if (!job.result) return [];
   if (job.result.task === "classification") {
-    return (job.result.classes ?? []).map(({ label, score }) => el("li", {}, swatch(job.colours?.[label]), label, el("span", { class: "scores", text: probability(score) })));
+    const { classes = [] } = /** @type {import("./api.js").Result} */ (job.result);
+    return classes.map(({ label, score }) => el("li", {}, swatch(job.colours?.[label]), label, el("span", { class: "scores", text: probability(score) })));
   }
   /** @type {Map<string, number[]>} */
   const scores = new Map(Object.keys(job.result.counts).map((label) => [label, []]));

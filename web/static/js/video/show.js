@@ -98,7 +98,7 @@ function startNumbers(job, video, offset, hidden) {
   const again = () => paint(video.currentTime);
   shown.addEventListener("change", again);
   video.addEventListener("seeked", again);
-  if ("requestVideoFrameCallback" in video) {
+  if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
     const onFrame = (/** @type {number} */ _, /** @type {{mediaTime: number}} */ { mediaTime }) => {
       paint(mediaTime);
       video.requestVideoFrameCallback(onFrame);
