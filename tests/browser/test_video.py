@@ -214,6 +214,12 @@ def test_downloads(page: Page, walked: dict[str, Any]) -> None:
         assert answer.headers["content-disposition"].startswith("attachment")
 
 
+def test_a_file_that_was_cut_says_so(page: Page, upload: Upload, data_dir: Path) -> None:
+    page.goto(upload(data_dir / "videos" / "corrupted.mp4")["links"]["view"])
+    expect(page.locator("#notes .banner")).to_contain_text("cut short")
+    expect(page.get_by_role("switch", name="Numbers on the video")).to_be_hidden()  # nothing was followed
+
+
 def test_without_a_drawn_video_the_original_plays_with_boxes(page: Page, stored: Stored) -> None:
     page.goto(f"/view/{stored(VideoOptions(draw=False, start=0.5))}")
     expect(page.locator("#stage-note")).to_contain_text("as it came")

@@ -9,11 +9,10 @@ const PHASES = ["fetch", "plan", "decode", "inference", "draw", "encode", "track
 
 /** @param {HTMLElement} place @param {Job} job a finished video */
 export function showVideoFacts(place, job) {
-  const { source, timings_ms: timings, notes, frames, analysed, video_options: options } = /** @type {import("../api.js").VideoResult} */ (job.result);
+  const { source, timings_ms: timings, frames, analysed, video_options: options } = /** @type {import("../api.js").VideoResult} */ (job.result);
   const rate = (/** @type {number} */ fps) => `${fps.toFixed(2).replace(/\.?0+$/, "")} frames/s`;
   const part = excerpt(options ?? {});
   place.replaceChildren(
-    ...notes.map((note) => wide(fact("Note", note))),
     wide(fact("Video", `${source.width} × ${source.height} pixels, ${clock(source.duration)}, ${rate(source.fps)}, ${source.codec}, ${source.audio ? `sound in ${source.audio}` : "no sound"}, ${fileSize(source.bytes)}`)),
     fact("Frames", analysed === frames ? `${frames.toLocaleString("en")}, all looked at` : `${analysed.toLocaleString("en")} of ${frames.toLocaleString("en")} looked at`),
     ...(part ? [fact("Part", part)] : []),

@@ -1,5 +1,5 @@
 // The page of a finished video: the player, what is to be seen when, and who was followed.
-import { byId, el } from "../dom.js";
+import { byId, el, icon } from "../dom.js";
 import { showDownloads } from "../downloads.js";
 import { plural } from "../format.js";
 import { showLabelSwitches } from "../label-switches.js";
@@ -43,6 +43,7 @@ export function showVideo(job) {
     paint();
   });
   showShapes(job);
+  byId("notes").replaceChildren(...result.notes.map((note) => el("div", { class: "banner" }, icon("alert"), el("p", { text: note }))));
   byId("crossings").replaceChildren(...crossings(job));
   byId("crossings").hidden = !byId("crossings").childElementCount;
   byId("video-count").textContent = `${plural(Object.values(result.counts).reduce((a, b) => a + b, 0), "different object")} in ${plural(result.analysed, "frame")}`;
@@ -89,7 +90,7 @@ function startNumbers(job, video, offset, hidden) {
   const numbers = new Numbers(byId("player"), job, boxes);
   const frames = new Frames(job.id, job.result, () => paint(video.currentTime));
   const shown = /** @type {HTMLInputElement} */ (byId("numbers"));
-  byId("numbers-field").hidden = false;
+  byId("numbers-field").hidden = !boxes && !job.result.tracks.length;
   if (boxes) byId("numbers-label").textContent = "Boxes and numbers on the video";
   const paint = (/** @type {number} */ time) => {
     const poster = video.currentTime === 0 && video.paused && !video.played.length; // another frame's picture
