@@ -254,3 +254,20 @@ def test_the_documentation(open_context: OpenContext, watch: Watch, screenshot: 
     page.locator(".opblock", has_text="/upload").first.locator(".opblock-summary").click()
     expect(page.get_by_role("button", name=re.compile("Execute")).first).to_be_visible()
     screenshot(page, f"docs-{scheme}")
+
+
+def test_look_again_with_other_options(page: Page, dog: dict[str, Any], screenshot: Screenshot) -> None:
+    page.goto(dog["links"]["view"])
+    page.get_by_text("Look again with another model").click()
+    form = page.locator("#again-form")
+    expect(form.get_by_label("Model")).to_have_value(dog["model"])
+    form.get_by_role("button", name="Look again").click()
+    expect(page.locator("#toasts")).to_contain_text("These are the options of this result.")
+    form.get_by_label("Certainty of at least").fill("0.85")
+    screenshot(page, "view-again")
+    form.get_by_role("button", name="Look again").click()
+    page.wait_for_url(lambda url: dog["id"] not in url)
+    expect(page.locator("#view")).to_have_attribute("data-state", "finished", timeout=FINISH_MS)
+    surer = [found for found in dog["result"]["detections"] if found["score"] > 0.85]
+    assert 0 < len(surer) < len(dog["result"]["detections"])
+    expect(page.locator(".objects tbody tr")).to_have_count(len(surer))
