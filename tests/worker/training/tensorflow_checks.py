@@ -1,13 +1,6 @@
-"""Checks of training on TensorFlow, which does not share a process with other backends of Keras.
+"""Checks of the training of detectors on TensorFlow; see `tests.worker.training.checks`."""
 
-`python -m tests.worker.training.tensorflow_checks DATA FOLDER CHECK...` runs the named ones, each in a folder of its
-own, and writes what went wrong to FOLDER/outcomes.json (an empty text for a check that passed).
-"""
-
-import json
 import math
-import sys
-import traceback
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +10,7 @@ from numpy.typing import NDArray
 
 from shared.runs import Epoch
 from tests.worker.darknet_files import largest_difference, noise, opencv_heads, write_random_weights
+from tests.worker.training.checks import run
 from worker.models.darknet.cfg import Yolo, load_cfg, parse_cfg
 from worker.models.darknet.network import Layout, build_network
 from worker.models.darknet.plan import Plan, make_plan
@@ -348,19 +342,5 @@ def check_small_cfg(_data: Path, folder: Path) -> None:
     assert largest_difference(ours_heads, opencv_heads(SMALL_CFG, weights, plan, batch)) < 1e-3
 
 
-def main(data: Path, folder: Path, names: list[str]) -> None:
-    keras.utils.set_random_seed(0)
-    outcomes: dict[str, str] = {}
-    for name in names:
-        own = folder / name
-        own.mkdir()
-        try:
-            globals()[f"check_{name}"](data, own)
-            outcomes[name] = ""
-        except Exception:  # noqa: BLE001 -- told by the test
-            outcomes[name] = traceback.format_exc()
-    (folder / "outcomes.json").write_text(json.dumps(outcomes))
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    run(globals())
