@@ -1,6 +1,7 @@
 """Checks of the training of classifiers on TensorFlow; see `tests.worker.training.checks`."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from worker.training.checkpoint import CHECKPOINT, DOCUMENT
 from worker.training.classifiers.augment import PhotoAugmenter, reseed
 from worker.training.classifiers.config import ClassificationConfig, PhotoAugmentation
 from worker.training.classifiers.fit import train_classifier
+from worker.training.classifiers.measuring import figures
 from worker.training.classifiers.network import TrainedNetwork, build_network, load_backbone, stages
 from worker.training.datasets.description import Dataset, make_sample
 from worker.training.datasets.pixels import read_pixels
@@ -51,6 +53,19 @@ def check_overfit(data: Path, folder: Path) -> None:
     right = probabilities.argmax(axis=1) == [sample.class_ids[0] for sample in dataset.samples]
     print("overfit:", record.history[-1].losses, right.mean(), probabilities.max(axis=1).mean())
     assert right.all(), probabilities
+
+
+def check_resnet50(data: Path, folder: Path) -> None:
+    """The other backbone, whose colours are others: what is kept is what has been measured."""
+    config = ClassificationConfig(backbone="resnet50", image_size=(64, 64), epochs=1, batch_size=4, val=0.5, test=0)
+    record = train_classifier("it", photos(data, 8), folder, config)
+    assert tomllib.loads((folder / "it.toml").read_text())["models"]["it"]["preprocessing"] == "caffe"
+    samples = [data / "coco128" / name for name in record.files["val"]]
+    images = [prepare(read_pixels(path), 64, 64, "caffe").batch for path in samples]
+    probabilities = np.asarray(load_saved(folder / "it.keras").predict_on_batch(np.concatenate(images)))
+    truth = np.asarray([sorted((data / "coco128" / "images").iterdir()).index(path) % 2 for path in samples])
+    assert record.best is not None
+    assert record.best.metrics == pytest.approx(figures(truth, probabilities), abs=1e-4)
 
 
 def check_gradients(_data: Path, _folder: Path) -> None:

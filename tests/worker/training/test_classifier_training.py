@@ -13,7 +13,7 @@ from tests.worker.training.checks import outcomes_of
 from worker.models.classifiers.model import ClassifierModel
 from worker.training.datasets.pixels import read_pixels
 
-CHECKS = ("augmentation", "gradients", "overfit", "resume", "crops")
+CHECKS = ("augmentation", "gradients", "overfit", "resnet50", "resume", "crops")
 
 
 @pytest.fixture(scope="module")
