@@ -44,31 +44,37 @@ class WorkerInfo(BaseModel):
 
 
 class Fleet:
-    """Announces one worker, lists all."""
+    """Announces one worker, lists all.
 
-    def __init__(self, connection: redis.Redis) -> None:
+    Args:
+        connection: to Redis.
+        members: key of the set of their names; workers of another kind have another one.
+    """
+
+    def __init__(self, connection: redis.Redis, members: str = keys.WORKERS) -> None:
         self._redis = connection
+        self._members = members
         self._list = connection.register_script(_LIST)
 
     def announce(self, info: WorkerInfo, ttl: int) -> None:
         """Say that a worker is alive for the next `ttl` seconds."""
         pipe = self._redis.pipeline()
         pipe.set(keys.worker(info.name), info.model_dump_json(), ex=ttl)
-        pipe.sadd(keys.WORKERS, info.name)
+        pipe.sadd(self._members, info.name)
         pipe.execute()
 
     def leave(self, name: str) -> None:
         """Say that a worker has ended."""
         pipe = self._redis.pipeline()
         pipe.delete(keys.worker(name))
-        pipe.srem(keys.WORKERS, name)
+        pipe.srem(self._members, name)
         pipe.execute()
 
     @queue_errors()
     def workers(self) -> list[WorkerInfo]:
         """The live workers, by name."""
         workers = []
-        for data in self._list(keys=[keys.WORKERS], args=[keys.worker("")]):
+        for data in self._list(keys=[self._members], args=[keys.worker("")]):
             try:
                 workers.append(WorkerInfo.model_validate_json(data))
             except ValidationError:

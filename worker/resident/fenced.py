@@ -5,7 +5,7 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, cast
@@ -21,13 +21,17 @@ from rq.utils import utcformat
 
 from shared.errors import BadInputError, PublicError, TransientError
 from shared.jobs import ErrorInfo
-from shared.queue import JobQueue, Lane, Lanes, PartsPendingError, keys
+from shared.queue import JobQueue, Lane, PartsPendingError, keys
 from shared.queue.events import KEPT_AFTER_END
 from shared.queue.jobs import EXPIRED
+from shared.queue.work import Work
 from shared.settings import Settings
 from worker.resident import scripts
 
 log = logging.getLogger(__name__)
+
+#: opens the queue that a worker works on; the horse does so anew, so it must be a name of a module
+OpenWork = Callable[[redis.Redis, Settings], Work]
 
 OUT_OF_MEMORY: Final = ErrorInfo(code="out_of_memory", message="This file needs more memory than a worker has.")
 #: how native code says it: C++, OpenCV, TensorFlow
@@ -63,6 +67,7 @@ class FencedWorker(Worker):
         settings: the settings.
         allowed: the functions that may run, by path. JSON in Redis is not enough: a job may name any function.
         name: of the worker; the horse has its parent's.
+        work: which jobs it takes.
     """
 
     death_penalty_class = LimitPenalty
@@ -74,10 +79,12 @@ class FencedWorker(Worker):
         allowed: frozenset[str],
         name: str | None = None,
         *,
+        work: OpenWork = JobQueue,
         prepare_for_work: bool = True,
     ) -> None:
+        self.jobs = work(connection, settings)
         super().__init__(
-            list(Lanes(connection).all),
+            list(self.jobs.lanes.all),
             name=name,
             connection=connection,
             queue_class=Lane,
@@ -91,7 +98,6 @@ class FencedWorker(Worker):
         self.log_result_lifespan = False
         self.settings = settings
         self.allowed = allowed
-        self.jobs = JobQueue(connection, settings)
         self._claim = connection.register_script(scripts.CLAIM)
         self._put_back = connection.register_script(scripts.PUT_BACK)
         self._finish = connection.register_script(scripts.FINISH)
