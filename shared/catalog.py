@@ -6,7 +6,7 @@ model by dropping files into the weights folder and an entry into the catalogue.
 
 import logging
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Catalog(BaseModel):
         default: its name.
         fallback: name of a model that ships with the project, used while the default is not installed; "": none.
         models: by name.
+        trained: names of those that were trained here; every worker can have them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +33,7 @@ class Catalog(BaseModel):
     default: str
     fallback: str = ""
     models: dict[str, AnyEntry]
+    trained: frozenset[str] = frozenset()
 
     def in_use(self, installed: Collection[str] | None) -> str:
         """Name of the model for those who ask for none.
@@ -45,7 +47,9 @@ class Catalog(BaseModel):
 
     def installed(self, weights_dir: Path) -> list[str]:
         """Names of the models whose files are all in a folder."""
-        return [name for name, entry in self.models.items() if not entry.missing_files(weights_dir)]
+        return [
+            name for name, entry in self.models.items() if name in self.trained or not entry.missing_files(weights_dir)
+        ]
 
     def __getitem__(self, name: str) -> AnyEntry:
         """The entry called `name`. Raises `BadInputError` ("unknown_model"), naming the choices."""
@@ -91,15 +95,39 @@ class CatalogReader:
 
     Args:
         path, default: as for `load_catalog`.
+        trained: gives the entries of the models that were trained here. The file's own go before them.
     """
 
-    def __init__(self, path: Path, default: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        default: str | None = None,
+        trained: Callable[[], Mapping[str, AnyEntry]] = dict,
+    ) -> None:
         self._path = path
         self._default = default
+        self._trained = trained
         self._good: Catalog | None = None
+        self._merged: tuple[Catalog, Mapping[str, AnyEntry], Catalog] | None = None
 
     def read(self) -> Catalog:
-        """The catalogue; the last good one while the file cannot be used, for instance half-way through an edit.
+        """The catalogue with the models that were trained here.
+
+        Raises:
+            PublicError: "model_broken": there is no catalogue.
+        """
+        own, trained = self.own(), self._trained()
+        if not trained:
+            return own
+        # the same object for as long as nothing changes: it is asked for with every upload
+        if self._merged is None or self._merged[0] is not own or self._merged[1] != trained:
+            added = {name: entry for name, entry in trained.items() if name not in own.models}
+            both = own.model_copy(update={"models": {**own.models, **added}, "trained": frozenset(added)})
+            self._merged = (own, trained, both)
+        return self._merged[2]
+
+    def own(self) -> Catalog:
+        """The catalogue's file; the last good one while the file cannot be used, for instance half-way through an edit.
 
         Raises:
             PublicError: "model_broken": there was no good one yet.

@@ -37,6 +37,9 @@ CODES: Final[dict[str, HTTPStatus]] = {
     "no_frames": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too_long": HTTPStatus.UNPROCESSABLE_ENTITY,
     "input_gone": HTTPStatus.GONE,
+    # the data set, found out by the trainer: never retried
+    "bad_dataset": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "training_failed": HTTPStatus.UNPROCESSABLE_ENTITY,
     # the client's own deadline
     "expired": HTTPStatus.GATEWAY_TIMEOUT,
     # ours

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     allow_url_input: bool = Field(False, description="fetch a photo from `url=` of an upload")
     url_timeout: Seconds = Field(20, description="seconds to fetch a photo from a URL")
 
+    # -- training on data of one's own
+    allow_training: bool = Field(False, description="offer training; where keys are asked for, to ADMIN_KEYS alone")
+    max_dataset_mb: int = Field(4096, ge=1, description="size of an uploaded data set, as a zip file")
+    training_timeout: Seconds = Field(7 * DAY, description="seconds a training may take, all its epochs together")
+
     # -- who is told
     allow_webhooks: bool = Field(False, description="tell the end of a job to the `webhook=` of its upload")
     webhook_url: str = Field("", description="a URL that the end of every job is told to")
@@ -172,6 +177,11 @@ class Settings(BaseSettings):
     def engine_cache(self) -> Path:
         """Folder of converted models."""
         return self.engine_cache_dir or self.data_dir / "engine-cache"
+
+    @property
+    def max_dataset_bytes(self) -> int:
+        """`max_dataset_mb` in bytes."""
+        return self.max_dataset_mb * 1024 * 1024
 
     @property
     def max_upload_bytes(self) -> int:

@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 from shared.catalog import load_catalog
 from shared.settings import Settings, get_settings
 from standalone import redis_server
-from standalone.processes import programs, supervisor_config
+from standalone.processes import can_train, programs, supervisor_config
 from worker.weights import WeightsError, fetch_model, fetch_shipped
 
 #: seconds between two words of patience while the service comes up
@@ -74,6 +74,8 @@ def _need_free_port(settings: Settings) -> None:
 
 def _start(settings: Settings) -> "subprocess.Popen[bytes]":
     _fetch_default_model(settings)
+    if settings.allow_training and not can_train():
+        print("dropsight: no trainer, as TensorFlow is not installed here: `make run TRAINING=1`", file=sys.stderr)
     run_dir, log_dir = settings.data_dir / "run", settings.data_dir / "logs"
     redis_command = None
     redis_url = settings.redis_url

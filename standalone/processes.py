@@ -2,6 +2,7 @@
 
 import configparser
 import getpass
+import importlib.util
 import io
 import shlex
 import sys
@@ -45,11 +46,19 @@ def programs(settings: Settings, redis_command: Sequence[str] | None) -> list[Pr
             copies=settings.workers,
         ),
     ]
+    if settings.allow_training and can_train():
+        stop_seconds = settings.drain_timeout + 10
+        found.append(Program("trainer", [python, "-m", "worker.trainer"], priority=30, stop_seconds=stop_seconds))
     if settings.webhooks_on:
         found.append(Program("webhooks", [python, "-m", "web.webhooks"], priority=20, stop_seconds=15))
     if redis_command is not None:
         found.insert(0, Program("redis", redis_command, priority=10, stop_seconds=30))
     return [program for program in found if program.copies]
+
+
+def can_train() -> bool:
+    """Whether this environment has what a trainer needs."""
+    return all(importlib.util.find_spec(name) for name in ("tensorflow", "sklearn", "defusedxml"))
 
 
 def supervisor_config(found: Sequence[Program], run_dir: Path, log_dir: Path) -> str:

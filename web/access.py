@@ -42,7 +42,7 @@ OPEN: Final = frozenset(
     }
 )
 #: where who has no key is led to the sign-in
-PAGES: Final = frozenset({"views.index", "status.page"})
+PAGES: Final = frozenset({"views.index", "status.page", "training_pages.trainings", "training_pages.training"})
 COOKIE: Final = "dropsight_key"
 COOKIE_AGE: Final = timedelta(days=30)
 

@@ -21,6 +21,8 @@ from web import (
     results,
     security,
     status,
+    training_pages,
+    trainings,
     uploads,
     videos,
     views,
@@ -48,7 +50,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         + settings.max_files * FORM_FIELDS_BYTES,
         MAX_FORM_MEMORY_SIZE=FORM_FIELDS_BYTES,
         MAX_FORM_PARTS=settings.max_files + 32,
-        TAGS=["Jobs", "Results", "Models", "Operations"],
+        TAGS=["Jobs", "Results", "Models", "Trainings", "Operations"],
         SPEC_FORMAT="json",
         HTTP_ERROR_SCHEMA=ERROR_SCHEMA,
         VALIDATION_ERROR_SCHEMA=ERROR_SCHEMA,
@@ -62,9 +64,11 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     origins.register(app, settings)
     access.register(app, settings)
     limits.register(app, settings, app.extensions[EXTENSION])
-    for blueprint in (uploads.bp, again.bp, jobs.bp, views.bp, results.bp, videos.bp, models.bp, operations.bp):
+    blueprints = (uploads.bp, again.bp, jobs.bp, views.bp, results.bp, videos.bp, models.bp, trainings.bp, operations.bp)
+    for blueprint in blueprints:
         app.register_blueprint(blueprint)
     status.register(app)
+    training_pages.register(app)
     app.teardown_request(incoming.discard_unclaimed)
     app.context_processor(lambda: {"version": app.version})
     app.wsgi_app = SlowBodies(app.wsgi_app, settings)  # type: ignore[method-assign]

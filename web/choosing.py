@@ -70,7 +70,10 @@ def automatic(catalog: Catalog, installed: Collection[str] | None, options: Coll
 def installed_models(services: Services) -> set[str] | None:
     """Names of the models that a live worker can run; None while there is no such worker to ask."""
     workers = _ready_workers(services)
-    return {name for worker in workers for name in worker.installed} if workers else None
+    if not workers:
+        return None
+    # of what was trained here, each worker has a copy when it is asked for it
+    return {name for worker in workers for name in worker.installed} | services.catalog.trained
 
 
 def arithmetics_of(services: Services, entry: ModelEntry) -> set[str] | None:

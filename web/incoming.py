@@ -16,6 +16,7 @@ from shared.errors import BadInputError, PublicError
 from shared.jobs import InputFile, input_key, new_job_id
 from shared.media import ENDINGS, VIDEO_ENDINGS
 from shared.storage import MissingObjectError, Writer
+from web.incoming_data import IncomingDataset
 from web.moving import Moving
 from web.services import services
 from web.sniffing import HEAD_BYTES, sniff
@@ -187,10 +188,13 @@ class StreamingRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,  # noqa: ARG002
     ) -> IO[bytes]:
+        files: list[IncomingFile | IncomingDataset] = g.setdefault("incoming", [])
+        if self.endpoint == "trainings.create" and not files:
+            files.append(IncomingDataset(filename))
+            return cast(IO[bytes], files[-1])
         if self.endpoint != "uploads.upload":
             raise BadInputError("bad_request", "No file is taken here.")
         limit = services().settings.max_files
-        files: list[IncomingFile] = g.setdefault("incoming", [])
         if len(files) >= limit:
             raise BadInputError("too_large", f"One request may bring {limit} files at most.")
         files.append(IncomingFile(filename))

@@ -22,7 +22,7 @@ def list_models() -> Response:
     parts = services()
     catalog = parts.catalog
     workers = [worker for worker in parts.fleet.workers() if worker.ready]
-    installed = {name for worker in workers for name in worker.installed}
+    installed = {name for worker in workers for name in worker.installed} | (catalog.trained if workers else set())
     properties = JobOptions.model_json_schema()["properties"]
     return jsonify(
         {
@@ -55,11 +55,7 @@ def list_models() -> Response:
 
 
 def _model(parts: Services, entry: ModelEntry, *, default: bool, installed: bool) -> dict[str, Any]:
-    classes_file = parts.settings.weights_dir / entry.classes.name
-    try:
-        classes = list(read_labels(classes_file))
-    except (OSError, ValueError):
-        classes = []
+    classes = _classes(parts, entry)
     return {
         "name": entry.name,
         "title": entry.title,
@@ -74,3 +70,13 @@ def _model(parts: Services, entry: ModelEntry, *, default: bool, installed: bool
         "install": None if installed else f"make weights MODEL={entry.name}",
         "classes": classes,
     }
+
+
+def _classes(parts: Services, entry: ModelEntry) -> list[str]:
+    if entry.name in parts.catalog.trained:
+        model = parts.trained.read().get(entry.name)
+        return list(model.labels) if model is not None else []
+    try:
+        return list(read_labels(parts.settings.weights_dir / entry.classes.name))
+    except (OSError, ValueError):
+        return []

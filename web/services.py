@@ -6,11 +6,13 @@ from typing import cast
 from flask import current_app
 
 from shared.catalog import Catalog, CatalogReader
-from shared.queue import Fleet, JobQueue, Tally, connect
+from shared.queue import Fleet, JobQueue, Tally, connect, keys
 from shared.queue.overview import Overview
+from shared.queue.trainings import TrainingQueue
 from shared.safe_http import SafeClient
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
+from shared.trained import TrainedModels
 
 EXTENSION = "dropsight"
 
@@ -27,21 +29,29 @@ class Services:
     storage: Storage
     http: SafeClient
     reader: CatalogReader
+    trained: TrainedModels
+    trainings: TrainingQueue
+    trainers: Fleet
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":
         """Make them from the settings."""
         connection = connect(settings.redis_url, patient=False)
         queue = JobQueue(connection, settings)
+        storage = open_storage(settings)
+        trained = TrainedModels(storage, connection)
         return cls(
             settings=settings,
             queue=queue,
             overview=Overview(queue, settings),
             fleet=Fleet(connection),
             tally=Tally(connection),
-            storage=open_storage(settings),
+            storage=storage,
             http=SafeClient(),
-            reader=CatalogReader(settings.catalog, settings.default_model),
+            reader=CatalogReader(settings.catalog, settings.default_model, trained.entries),
+            trained=trained,
+            trainings=TrainingQueue(connection, settings),
+            trainers=Fleet(connection, keys.TRAINERS),
         )
 
     def close(self) -> None:

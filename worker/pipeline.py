@@ -17,6 +17,7 @@ from shared.jobs import RESULT_DOCUMENT, JobRequest, PartRequest, Progress, part
 from shared.queue import JobQueue, Tally, connect, queue_errors
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage, open_storage
+from shared.trained import TrainedModels
 from worker.clock import PhaseClock
 from worker.images import decode_image
 from worker.looking import look
@@ -39,14 +40,17 @@ def set_up(settings: Settings) -> dict[str, Any]:
         What the worker announces of itself: the engine, and the models in memory. Jobs keep it up to date.
     """
     global _tools
-    reader = CatalogReader(settings.catalog, settings.default_model)
-    catalog = reader.read()
     # Not patient: a job that meets an absent Redis is put back by the worker, which is
     connection = connect(settings.redis_url, patient=False)
+    storage = open_storage(settings)
+    trained = TrainedModels(storage, connection)
+    reader = CatalogReader(settings.catalog, settings.default_model, trained.entries)
+    catalog = reader.read()
+    trained.prune(settings)
     _tools = Tools(
         settings=settings,
-        storage=open_storage(settings),
-        models=ModelCache(reader.read, settings),
+        storage=storage,
+        models=ModelCache(reader.read, settings, trained),
         jobs=JobQueue(connection, settings),
         tally=Tally(connection),
         about={"engine": settings.engine, "models": []},

@@ -565,6 +565,11 @@ def _check_ever_possible(more: int, limit: int, setting: str) -> None:
         )
 
 
+def state_of(status: JobStatus) -> JobState:
+    """What a state of RQ's is in public."""
+    return _STATES[status]
+
+
 def _is_late(record: JobRecord | None) -> bool:
     if record is None or record.state is not JobState.QUEUED or record.request.deadline is None:
         return False

@@ -8,6 +8,8 @@ QUEUE: Final = "dropsight"
 BULK: Final = "dropsight-bulk"
 #: the RQ queue of the parts of videos
 PARTS: Final = "dropsight-parts"
+#: the RQ queue of trainings, which only trainers listen on
+TRAINING: Final = "dropsight-training"
 #: stream of one entry that is renewed with every job pushed
 BELL: Final = "dropsight:bell"
 #: counts the choices between the queues
@@ -29,6 +31,12 @@ HOOKS_WAITING: Final = "dropsight:hooks:waiting"
 HOOKS_DUE: Final = "dropsight:hooks:due"
 #: set of the names of workers that have announced themselves
 WORKERS: Final = "dropsight:workers"
+#: the same of trainers
+TRAINERS: Final = "dropsight:trainers"
+#: sorted set of every training Redis knows; score: creation time in seconds
+TRAININGS: Final = "dropsight:trainings"
+#: a word that changes when a model was trained or deleted
+MODELS: Final = "dropsight:models"
 
 
 def jobs(owner: str | None) -> str:

@@ -8,6 +8,8 @@ from shared.catalog import Catalog
 from shared.entries import AnyEntry, ClassifierEntry, DarknetEntry, MaskRcnnEntry
 from shared.errors import BadInputError, PublicError
 from shared.settings import Settings
+from shared.storage import MissingObjectError
+from shared.trained import TrainedModels
 from worker.models.base import Model
 from worker.models.errors import ModelFileError
 
@@ -64,11 +66,15 @@ class ModelCache:
     Args:
         catalog: gives the models there are now; a person may add one, or other files, while the worker runs.
         settings: `max_resident_models` of them stay in memory.
+        trained: where the files are of those that were trained here.
     """
 
-    def __init__(self, catalog: Callable[[], Catalog], settings: Settings) -> None:
+    def __init__(
+        self, catalog: Callable[[], Catalog], settings: Settings, trained: TrainedModels | None = None
+    ) -> None:
         self._catalog = catalog
         self._settings = settings
+        self._trained = trained
         self._models: OrderedDict[str, tuple[str, Model]] = OrderedDict()
 
     def get(self, name: str) -> Model:
@@ -78,7 +84,8 @@ class ModelCache:
             BadInputError: "unknown_model" or "model_not_installed".
             PublicError: "model_broken".
         """
-        entry = self._catalog()[name]
+        catalog = self._catalog()
+        entry = catalog[name]
         fingerprint = entry.fingerprint(self._settings.weights_dir)
         if name in self._models:
             known, model = self._models[name]
@@ -87,16 +94,31 @@ class ModelCache:
                 return model
             logger.info("model %s has changed", name)
             del self._models[name], model
-        _check_installed(entry, self._settings)  # before another model leaves for it in vain
+        settings = self._fetched(name) if name in catalog.trained else self._settings
+        _check_installed(entry, settings)  # before another model leaves for it in vain
         # make room first: two large models at once may be more than there is memory
         while len(self._models) >= self._settings.max_resident_models:
             evicted = next(iter(self._models))
             del self._models[evicted]  # no name here may hold it while the next one is loaded
             logger.info("model %s leaves the memory for %s", evicted, name)
-        model = load_model(entry, self._settings)
+        model = load_model(entry, settings)
         model.warm_up()
         self._models[name] = (fingerprint, model)
         return model
+
+    def _fetched(self, name: str) -> Settings:
+        """The settings with the folder of a model that was trained here, once its files are there."""
+        model = self._trained.read().get(name) if self._trained is not None else None
+        try:
+            if self._trained is None or model is None:
+                raise MissingObjectError(name)
+            folder = self._trained.fetch(model, self._settings)
+        except MissingObjectError:
+            raise BadInputError("model_not_installed", f"The model {name} was deleted.") from None
+        except OSError as error:
+            logger.exception("model %s cannot be copied from storage", name)
+            raise PublicError("model_broken", f"The files of the model {name} cannot be copied.") from error
+        return self._settings.model_copy(update={"weights_dir": folder})
 
     @property
     def arithmetic(self) -> dict[str, str]:

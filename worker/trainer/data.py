@@ -1,0 +1,67 @@
+"""A data set from storage into a folder: a zip file, or an operator's folder, and what is wrong with it."""
+
+import shutil
+from pathlib import Path
+
+from shared.errors import BadInputError
+from shared.storage import MissingObjectError, Storage
+from shared.trainings import StoredDataset
+from worker.training.datasets.check import Checked, check
+from worker.training.datasets.errors import DatasetError
+from worker.training.datasets.reading import read_dataset
+from worker.training.datasets.unpack import UnpackLimits, unpack
+
+
+def fetch_dataset(data: StoredDataset, storage: Storage, folder: Path) -> Path:
+    """Copy a data set out of storage.
+
+    Args:
+        data: which.
+        storage: where it is.
+        folder: of this attempt.
+
+    Returns:
+        Its folder, below `folder`.
+
+    Raises:
+        BadInputError: "input_gone", or "bad_dataset": the zip file is refused, or there is too much of it.
+        PublicError: storage is away.
+    """
+    target = folder / "data"
+    if data.is_folder:
+        _copy_all(data.key, storage, target)
+        return target
+    archive = folder / "data.zip"
+    try:
+        copy_object(storage, data.key, archive)
+    except MissingObjectError:
+        raise BadInputError("input_gone", "The data set is no longer there.") from None
+    unpack(archive, target)
+    archive.unlink()
+    return target
+
+
+def check_dataset(folder: Path) -> Checked:
+    """Read and check a data set. Raises `DatasetError`: it is in no known format."""
+    return check(read_dataset(folder))
+
+
+def copy_object(storage: Storage, key: str, target: Path) -> None:
+    """An object of storage as a file. Raises `MissingObjectError`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with storage.open(key) as blob, target.open("wb") as file:
+        for chunk in blob:
+            file.write(chunk)
+
+
+def _copy_all(prefix: str, storage: Storage, target: Path) -> None:
+    limits = UnpackLimits()
+    count = size = 0
+    for stat in storage.list(prefix):  # names in storage have no way out of a folder
+        count, size = count + 1, size + stat.size
+        if count > limits.entries or size > limits.total_bytes:
+            shutil.rmtree(target)
+            raise DatasetError(f"the data set has more than {limits.entries} files or {limits.total_bytes >> 20} MB")
+        copy_object(storage, stat.key, target / stat.key.removeprefix(prefix))
+    if not count:
+        raise BadInputError("input_gone", "There is no data set of that name.")
