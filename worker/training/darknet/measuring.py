@@ -23,7 +23,8 @@ class _NetworkSession:
 
     def run(self, *inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         outputs: Any = self._network.predict_on_batch(*inputs)
-        return [np.asarray(output, np.float32) for output in outputs]
+        heads = outputs if isinstance(outputs, list | tuple) else [outputs]  # one alone is in no list
+        return [np.asarray(head, np.float32) for head in heads]
 
 
 def measure(network: KerasModel, plan: Plan, labels: tuple[str, ...], folder: Path) -> dict[str, float]:

@@ -113,7 +113,8 @@ class TrainedNetwork(keras.Model):  # type: ignore[misc] # Keras comes without t
 
     def call(self, images: Tensor, training: bool | None = None) -> Sequence[Tensor]:
         """The raw outputs of the heads."""
-        return list(self.network(images, training=training))
+        heads = self.network(images, training=training)
+        return list(heads) if isinstance(heads, list | tuple) else [heads]  # one alone is in no list
 
     @property
     def metrics(self) -> list[Any]:
