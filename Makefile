@@ -3,12 +3,15 @@
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-RUN := .venv-run/bin/python
+# with TRAINING=1 the service can train, too; TensorFlow makes its environment 1.5 GB larger
+ENV := $(if $(TRAINING),.venv-training,.venv-run)
+RUN := $(ENV)/bin/python
 DEV := .venv/bin/python
 
 .PHONY: help run weights test check bench format lock vendor clean
 help:
 	@echo "make run                    start the service on http://localhost:5000"
+	@echo "make run TRAINING=1         with a trainer beside it: docs/train-your-own.md"
 	@echo "make weights MODEL=yolov3   fetch the files of a model (MODEL=--list shows all)"
 	@echo "make test                   linters, types and all tests"
 	@echo "make bench PHOTO=dog.jpg    photos a second, against BentoML and LitServe"
@@ -18,6 +21,9 @@ help:
 # What runs is installed from the lock file alone, each package checked against its hash.
 .venv-run/installed: requirements/standalone.txt
 	$(call make_venv,.venv-run,requirements/standalone.txt)
+
+.venv-training/installed: requirements/standalone-training.txt
+	$(call make_venv,.venv-training,requirements/standalone-training.txt)
 
 .venv/installed: requirements/dev.txt
 	$(call make_venv,.venv,requirements/dev.txt)
@@ -32,10 +38,10 @@ endef
 .venv-bench/installed: requirements/bench.txt
 	$(call make_venv,.venv-bench,requirements/bench.txt)
 
-run: .venv-run/installed
-	@exec $(RUN) -m standalone
+run: $(ENV)/installed
+	@$(if $(TRAINING),ALLOW_TRAINING=true) exec $(RUN) -m standalone
 
-weights: .venv-run/installed
+weights: $(ENV)/installed
 	@$(RUN) -m worker.weights $(MODEL)
 
 check: .venv/installed
@@ -67,4 +73,4 @@ vendor:
 	sh web/vendor.sh
 
 clean:
-	rm -rf .venv .venv-run .venv-bench .venv-s3 .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf .venv .venv-run .venv-training .venv-bench .venv-s3 .mypy_cache .ruff_cache .pytest_cache .coverage*

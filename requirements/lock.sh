@@ -25,7 +25,9 @@ uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annota
 lock web --extra web
 lock worker --extra worker --extra openvino
 lock worker-cuda --extra worker --extra cuda --extra training
+lock trainer --extra worker --extra tensorflow --extra training
 lock standalone --extra web --extra worker --extra openvino --extra standalone
+lock standalone-training --extra web --extra worker --extra openvino --extra tensorflow --extra training --extra standalone
 lock dev --extra web --extra worker --extra openvino --extra tensorflow --extra training --extra quantize --extra standalone \
   --group dev
 printf 'opencv-python; sys_platform == "never"\n' > "$without" # matplotlib is wanted there

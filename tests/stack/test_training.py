@@ -143,6 +143,7 @@ def test_a_killed_trainer_goes_on_and_its_model_answers_photos(service: Live) ->
 
 def test_cancel_keeps_what_was_learnt(service: Live) -> None:
     training_id = train(service, squares(24), name="long", epochs=100_000).json()["id"]
+    wait(service, training_id, learnt(1))
     waiting = train(service, squares(), name="never").json()
     assert waiting["position"] == 1
     assert requests.post(f"{service.url}/trainings/{waiting['id']}/cancel", timeout=10).status_code == 202

@@ -188,8 +188,11 @@ async function loadModels() {
   if (now === shown) return true;
   shown = now;
   fillModels();
-  if (!known) reset();
-  else if (models.some(({ name, installed }) => name === chosen && installed)) /** @type {HTMLSelectElement} */ (byId("model")).value = chosen;
+  if (!known) {
+    reset();
+    const asked = new URLSearchParams(location.search).get("model"); // a link to try one
+    if (models.some(({ name, installed }) => name === asked && installed)) /** @type {HTMLSelectElement} */ (byId("model")).value = asked ?? "";
+  } else if (models.some(({ name, installed }) => name === chosen && installed)) /** @type {HTMLSelectElement} */ (byId("model")).value = chosen;
   known = true;
   showModel();
   const standard = models.find((model) => model.default) ?? models.find(({ name }) => name === answer.default);
@@ -261,6 +264,8 @@ export async function startOptions() {
     }
     setTimeout(keepUp, READY_MS);
   };
+  // a model may have been trained on another page meanwhile
+  document.addEventListener("visibilitychange", () => document.hidden || loadModels());
   await loadModels();
   await keepUp();
 }
