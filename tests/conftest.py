@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 from shared.queue import connect
 from shared.settings import ROOT, Settings
 from standalone import redis_server
+from tests.tiny_training import write_tiny_model
 
 DATA = ROOT.parent / "shared" / "data"
 MODEL = "yolo-fastest-1.1-xl"
@@ -182,6 +183,19 @@ def live(data_dir: Path, short_tmp: Path) -> Iterator[Live]:
     yield service
     status = stop_live(service)
     assert status == 0, service.output.read_text()
+
+
+@pytest.fixture(scope="session")
+def training_service(short_tmp: Path) -> Iterator[Live]:
+    """The whole service with a trainer, and a detector that has learnt nothing as its only model."""
+    if not list(Path(sys.prefix).glob("lib/python*/site-packages/tensorflow/__init__.py")):
+        pytest.skip("TensorFlow is not installed")
+    folder = short_tmp / "training"
+    catalog = write_tiny_model(folder / "weights")
+    environment = {"ALLOW_TRAINING": "true", "CATALOG": str(catalog), "LEASE": "3", "WEB_PROCESSES": "1"}
+    service = start_live(folder, environment | {"TF_NUM_INTRAOP_THREADS": "2", "DRAIN_TIMEOUT": "1"})
+    yield service
+    assert stop_live(service) == 0
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, make_response, render_template
 
-from shared.runs import RunRequest
 from web.ids import checked_id
 from web.services import services
 from web.training_views import find_training, list_trainings
@@ -29,7 +28,6 @@ def trainings() -> Response:
         trainers=len(parts.trainers.workers()),
         datasets=stored_datasets(parts),
         max_dataset_mb=parts.settings.max_dataset_mb,
-        name_pattern=RunRequest.model_json_schema()["properties"]["name"]["pattern"].strip("^$"),
         starts=[entry.name for entry in parts.catalog.models.values() if entry.family == "darknet"],
     )
     return _fresh(page)

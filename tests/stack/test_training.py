@@ -4,39 +4,26 @@ import io
 import json
 import os
 import signal
-import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
 from shared.queue import Fleet, connect, keys
-from tests.conftest import Live, start_live, stop_live
-from tests.tiny_training import SIDE, picture, squares, write_tiny_model
+from tests.conftest import Live
+from tests.tiny_training import SIDE, picture, squares
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.skipif(
-        not list(Path(sys.prefix).glob("lib/python*/site-packages/tensorflow/__init__.py")),
-        reason="TensorFlow is not installed",
-    ),
-]
+pytestmark = pytest.mark.stack
 
 Training = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def service(short_tmp: Path) -> Iterator[Live]:
-    folder = short_tmp / "training"
-    catalog = write_tiny_model(folder / "weights")
-    environment = {"ALLOW_TRAINING": "true", "CATALOG": str(catalog), "LEASE": "3", "WEB_PROCESSES": "1"}
-    service = start_live(folder, environment | {"TF_NUM_INTRAOP_THREADS": "2", "DRAIN_TIMEOUT": "1"})
-    yield service
-    assert stop_live(service) == 0
+@pytest.fixture
+def service(training_service: Live) -> Live:
+    return training_service
 
 
 def train(service: Live, data: bytes | None, **fields: object) -> requests.Response:
