@@ -12,11 +12,12 @@ const MOST_POINTS = 400; // more do not fit into the width
  *
  * @param {string} title
  * @param {Series[]} series
- * @param {{best?: number | null, show: (value: number) => string, most?: number}} options `best`: an epoch to mark;
- *   `most`: the end of the scale, else what the values need
+ * @param {{best?: number | null, show: (value: number) => string, tick: (value: number) => string, most?: number}} options
+ *   `best`: an epoch to mark; `show`, `tick`: a value in words, and on the scale; `most`: the end of the scale, else
+ *   what the values need
  * @returns {HTMLElement}
  */
-export function chart(title, series, { best = null, show, most }) {
+export function chart(title, series, { best = null, show, tick, most }) {
   const points = series.flatMap((each) => each.points);
   const last = Math.max(2, ...points.map(([epoch]) => epoch));
   const top = most ?? scaleEnd(points.map(([, value]) => value));
@@ -27,7 +28,7 @@ export function chart(title, series, { best = null, show, most }) {
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
     const level = y(top * share);
     image.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - 8, y1: level, y2: level }));
-    image.append(words(LEFT - 6, level + 4, "end", show(top * share)));
+    image.append(words(LEFT - 6, level + 4, "end", tick(top * share)));
   }
   for (const epoch of [1, last]) image.append(words(x(epoch), HEIGHT - 6, epoch === 1 ? "start" : "end", epoch === 1 ? "epoch 1" : String(epoch)));
   if (best !== null) {

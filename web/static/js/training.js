@@ -2,7 +2,7 @@
 import { DONE, ask, download, url } from "./api.js";
 import { chart } from "./chart.js";
 import { byId, el, icon } from "./dom.js";
-import { dateTime, duration, fileSize, plural } from "./format.js";
+import { dateTime, duration, fileSize, percent, plural } from "./format.js";
 import { figure, figureName, reportParts, resultParts, short, table } from "./training-parts.js";
 import { toast } from "./toast.js";
 
@@ -90,8 +90,8 @@ function showCurves() {
   const losses = Object.keys(history[0].losses).filter((name) => name !== "gradient").slice(0, 5);
   const measured = history.findLast((/** @type {any} */ each) => each.metrics)?.metrics ?? {};
   const metrics = DRAWN.filter((name) => measured[name] !== undefined);
-  const charts = [chart("Loss", losses.map((name) => of("losses", name)), { best, show: short })];
-  if (metrics.length) charts.push(chart("On pictures to choose by", metrics.map((name) => of("metrics", name)), { best, show: (value) => figure("", value), most: 1 }));
+  const charts = [chart("Loss", losses.map((name) => of("losses", name)), { best, show: short, tick: (value) => String(Number(value.toPrecision(3))) })];
+  if (metrics.length) charts.push(chart("On pictures to choose by", metrics.map((name) => of("metrics", name)), { best, show: (value) => figure("", value), tick: percent, most: 1 }));
   byId("charts").replaceChildren(...charts);
   const rows = [...history].reverse().slice(0, 1000).map((/** @type {any} */ each) => [
     String(each.epoch),
