@@ -1,5 +1,7 @@
 """The pages of trainings: `/train` to start one and to see all, `/train/<id>` to follow one."""
 
+from typing import Final
+
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, make_response, render_template
 
@@ -10,6 +12,9 @@ from web.trainings import may_train, need_permission, stored_datasets
 
 bp = APIBlueprint("training_pages", __name__, enable_openapi=False)
 bp.before_request(need_permission)
+
+#: families of models that detectors and Mask R-CNNs may go on from; a classifier's backbone is found by itself
+STARTS: Final = frozenset({"darknet", "mask_rcnn"})
 
 
 def register(app: APIFlask) -> None:
@@ -22,13 +27,16 @@ def register(app: APIFlask) -> None:
 def trainings() -> Response:
     """The form, and all trainings."""
     parts = services()
+    own = parts.reader.own()
     page = render_template(
         "train.html",
         trainings=list_trainings(parts),
         trainers=len(parts.trainers.workers()),
         datasets=stored_datasets(parts),
         max_dataset_mb=parts.settings.max_dataset_mb,
-        starts=[entry.name for entry in parts.catalog.models.values() if entry.family == "darknet"],
+        starts=[
+            own.models[name] for name in own.installed(parts.settings.weights_dir) if own.models[name].family in STARTS
+        ],
     )
     return _fresh(page)
 

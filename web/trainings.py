@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from apiflask import APIBlueprint
 from apiflask.fields import UploadFile
@@ -41,6 +41,8 @@ from web.training_views import find_training, list_trainings
 
 bp = APIBlueprint("trainings", __name__, tag="Trainings")
 
+#: what every path here may answer
+REFUSED: Final = {403: "Training is off, or the key is no operator's."}
 #: beside the file, in a form
 _FORM_BYTES = 1 << 20
 
@@ -113,14 +115,14 @@ def need_permission() -> None:
     ),
     responses={
         400: "No data.",
-        403: "Training is off, or the key is no operator's.",
         404: "There is no such data set.",
         409: "The name is taken.",
         413: "Too large.",
         415: "Not a zip file.",
         422: "An option is wrong.",
         429: "Too many trainings wait.",
-    },
+    }
+    | REFUSED,
 )
 def create(form_and_files_data: TrainingForm) -> TrainingView | Response:
     """Take the data and put a training into the queue."""
@@ -176,7 +178,7 @@ def _data(parts: Services, form: TrainingForm) -> StoredDataset:
 
 @bp.get("/trainings")
 @bp.output(TrainingList)
-@bp.doc(summary="List trainings")
+@bp.doc(summary="List trainings", responses=REFUSED)
 def list_all() -> TrainingList:
     """All trainings."""
     parts = services()
@@ -185,7 +187,7 @@ def list_all() -> TrainingList:
 
 @bp.get("/trainings/<training_id>")
 @bp.output(TrainingView)
-@bp.doc(summary="State and result of a training", responses={404: "There is no such training."})
+@bp.doc(summary="State and result of a training", responses={404: "There is no such training."} | REFUSED)
 def get_training(training_id: str) -> TrainingView:
     """The training with its curves, and its result."""
     return find_training(services(), checked_id(training_id))
@@ -195,7 +197,7 @@ def get_training(training_id: str) -> TrainingView:
 @bp.doc(
     summary="News of a training",
     description="Server-sent events `job`, with the training as data, until `end`.",
-    responses=answers(("text/event-stream",), {200: "The events.", 404: "There is no such training."}),
+    responses=answers(("text/event-stream",), {200: "The events.", 404: "There is no such training."} | REFUSED),
 )
 def training_events(training_id: str) -> Response:
     """News of one training."""
@@ -225,7 +227,7 @@ def _states(parts: Services, training_ids: list[str]) -> Iterator[tuple[str, str
 @bp.doc(
     summary="Cancel a training",
     description="What it has learnt by its last epoch can be downloaded. It is not among the models.",
-    responses={404: "There is no such training.", 409: "It has ended already."},
+    responses={404: "There is no such training.", 409: "It has ended already."} | REFUSED,
 )
 def cancel(training_id: str) -> TrainingView | Response:
     """Cancel a training."""
@@ -249,7 +251,7 @@ class DeleteQuery(BaseModel):
 @bp.doc(
     summary="Delete a training",
     description="Stops it, and deletes its files. A model that can be chosen stays, unless `model=true`.",
-    responses={404: "There is no such training."},
+    responses={404: "There is no such training."} | REFUSED,
 )
 def delete(training_id: str, query_data: DeleteQuery) -> tuple[str, int]:
     """Delete a training."""
@@ -269,7 +271,7 @@ def delete(training_id: str, query_data: DeleteQuery) -> tuple[str, int]:
 @bp.get("/trainings/<training_id>/report.json")
 @bp.doc(
     summary="What is wrong with the data",
-    responses=answers(("application/json",), {200: "The report, file by file.", 404: "There is none (yet)."}),
+    responses=answers(("application/json",), {200: "The report, file by file.", 404: "There is none (yet)."} | REFUSED),
 )
 def get_report(training_id: str) -> Response:
     """The report that the trainer wrote."""
@@ -280,7 +282,7 @@ def get_report(training_id: str) -> Response:
 @bp.doc(
     summary="A file of a training",
     description="`files` of the training has their names: the model, its entry for a catalogue, `training.json`.",
-    responses=answers(("application/octet-stream",), {200: "The file.", 404: "There is no such file (yet)."}),
+    responses=answers(("application/octet-stream",), {200: "The file.", 404: "There is no such file (yet)."} | REFUSED),
 )
 def get_file(training_id: str, name: str) -> Response:
     """A file of a training, to be saved."""
@@ -292,7 +294,11 @@ def get_file(training_id: str, name: str) -> Response:
 
 @bp.get("/datasets")
 @bp.output(DatasetList)
-@bp.doc(summary="Data sets that are there", description="Uploaded ones, and folders below `datasets/` in storage.")
+@bp.doc(
+    summary="Data sets that are there",
+    description="Uploaded ones, and folders below `datasets/` in storage.",
+    responses=REFUSED,
+)
 def list_datasets() -> DatasetList:
     """The data sets."""
     return DatasetList(datasets=stored_datasets(services()))

@@ -161,7 +161,7 @@ def test_a_classifier_shows_its_confusion_on_a_phone(
     page.goto(f"/train/{training_id}")
     row = page.get_by_role("region", name="Confusion matrix").get_by_role("row", name="banana")
     expect(row.get_by_role("cell")).to_have_text(["2", "7", "1"])
-    expect(page.get_by_text("86.7 %")).to_be_visible()
+    expect(page.locator("#result").get_by_text("86.7 %")).to_be_visible()
     expect(page.get_by_role("region", name="By class").get_by_role("row")).to_have_count(4)
     assert_no_sideways_scroll(page)
     assert_accessible(page)

@@ -1,6 +1,7 @@
 """The API against its own description: whatever is sent, no 5xx, and no answer that the description does not have."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,6 +22,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from shared.jobs import new_job_id
+from shared.runs import RunRequest
+from shared.settings import Settings
+from shared.trainings import REPORT_DOCUMENT, StoredDataset, TrainingRequest, training_key
 from tests.web.conftest import PlayedWorker, Upload, announce, picture
 from web.results import ARTIFACTS
 from web.services import Services
@@ -35,6 +40,23 @@ CHECKS = [
 EXAMPLES = 40
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"allow_training": True})
+
+
+def queue_training(services: Services, name: str) -> str:
+    request = TrainingRequest(
+        id=new_job_id(),
+        run=RunRequest(kind="detection", name=name),
+        data=StoredDataset(name="a", key="datasets/a/", filename="a"),
+        created_at=datetime.now(UTC),
+    )
+    services.trainings.submit(request)
+    services.storage.put(training_key(request.id, REPORT_DOCUMENT), b"{}")
+    return request.id
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_answers_are_as_described(
     app: APIFlask, services: Services, upload: Upload, played: PlayedWorker, mode: GenerationMode
@@ -44,6 +66,7 @@ def test_answers_are_as_described(
     finished = upload((picture(8, 8), "a.jpg")).get_json()["id"]
     played.finish(finished)
     ids = [None, finished, upload((picture(9, 9), "b.jpg")).get_json()["id"]]
+    trainings = [None, *(queue_training(services, name) for name in ("one", "two"))]
     names = [None, "original", *ARTIFACTS]
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
     statuses: Counter[str] = Counter()
@@ -53,7 +76,10 @@ def test_answers_are_as_described(
         operation = found.ok()
 
         @given(
-            case=operation.as_strategy(generation_mode=mode), job_id=st.sampled_from(ids), name=st.sampled_from(names)
+            case=operation.as_strategy(generation_mode=mode),
+            job_id=st.sampled_from(ids),
+            name=st.sampled_from(names),
+            training_id=st.sampled_from(trainings),
         )
         @hypothesis_settings(
             max_examples=EXAMPLES,
@@ -62,8 +88,8 @@ def test_answers_are_as_described(
             database=None,
             suppress_health_check=list(HealthCheck),
         )
-        def ask(case: schemathesis.Case[Any], job_id: str | None, name: str | None) -> None:
-            for parameter, value in (("job_id", job_id), ("name", name)):
+        def ask(case: schemathesis.Case[Any], job_id: str | None, name: str | None, training_id: str | None) -> None:
+            for parameter, value in (("job_id", job_id), ("name", name), ("training_id", training_id)):
                 if parameter in case.path_parameters and value is not None:
                     case.path_parameters[parameter] = value
             response = case.call()

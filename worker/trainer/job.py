@@ -189,7 +189,9 @@ class _Attempt:
     def _on_epoch(self, epoch: Epoch) -> None:
         self._keeper.keep()
         history = (*(each for each in self._progress.history if each.epoch < epoch.epoch), epoch)
-        lately = [each.seconds for each in history[-LATELY:]]
+        # the first one of an attempt also prepares the network
+        first = self._progress.resumed + 1
+        lately = [each.seconds for each in history[-LATELY:] if each.epoch != first] or [epoch.seconds]
         record = self._record()
         self._tell(
             epoch=epoch.epoch,

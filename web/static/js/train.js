@@ -14,7 +14,11 @@ const mostBytes = Number(form.dataset.maxMb) * 1024 * 1024;
 function showKind() {
   const kind = new FormData(form).get("kind");
   for (const field of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-kind]"))) {
-    field.hidden = field.dataset.kind !== kind;
+    field.hidden = !field.dataset.kind?.split(" ").includes(String(kind));
+    if (field instanceof HTMLOptionElement) {
+      field.disabled = field.hidden;
+      if (field.hidden && field.selected) field.selected = false;
+    }
     for (const input of /** @type {NodeListOf<HTMLInputElement>} */ (field.querySelectorAll("input, select"))) input.disabled = field.hidden;
   }
 }
