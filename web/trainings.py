@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from re import fullmatch
 from typing import Annotated, Any, Final, cast
 
 from apiflask import APIBlueprint
@@ -263,8 +264,7 @@ def delete(training_id: str, query_data: DeleteQuery) -> tuple[str, int]:
         parts.trained.delete(view.run.name)
     others = {each.data.name for each in list_trainings(parts)}
     if query_data.data and not view.data.is_folder and view.data.name not in others:
-        parts.storage.delete(dataset_document(view.data.name))
-        parts.storage.delete(view.data.key)
+        _delete_dataset(parts, view.data)
     return "", 204
 
 
@@ -302,6 +302,29 @@ def get_file(training_id: str, name: str) -> Response:
 def list_datasets() -> DatasetList:
     """The data sets."""
     return DatasetList(datasets=stored_datasets(services()))
+
+
+@bp.delete("/datasets/<name>")
+@bp.output({}, status_code=204)
+@bp.doc(
+    summary="Delete a data set that was uploaded",
+    responses={404: "There is no such data set.", 409: "A training that has not ended needs it."} | REFUSED,
+)
+def delete_dataset(name: str) -> tuple[str, int]:
+    """Delete an uploaded data set; an operator's folder is the operator's."""
+    parts = services()
+    data = find_uploaded(parts.storage, name) if fullmatch(r"[0-9a-f]{64}", name) else None
+    if data is None:
+        raise PublicError("not_found", "There is no such data set.")
+    if any(record.request.data.name == name for record in parts.trainings.living()):
+        raise PublicError("conflict", "A training that has not ended needs these data.")
+    _delete_dataset(parts, data)
+    return "", 204
+
+
+def _delete_dataset(parts: Services, data: StoredDataset) -> None:
+    parts.storage.delete(dataset_document(data.name))
+    parts.storage.delete(data.key)
 
 
 def stored_datasets(parts: Services) -> list[StoredDataset]:

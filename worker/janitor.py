@@ -26,6 +26,7 @@ from shared.jobs import RESULT_DOCUMENT, parts_prefix, result_key
 from shared.queue import JobQueue, connect
 from shared.settings import Settings, get_settings
 from shared.storage import Stat, Storage, open_storage
+from worker.leftovers import sweep_trainings
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class Janitor:
                     continue
                 self._delete(item)
                 expired, orphans = expired + (item.finished is not None), orphans + (item.finished is None)
+        orphans += sweep_trainings(self._storage, self._jobs, self._orphan_ttl, now)
         return Swept(expired, orphans, self._storage.sweep_temporary(), self._jobs.forget_gone(), self._sweep_parts())
 
     def _sweep_parts(self) -> int:

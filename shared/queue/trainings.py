@@ -216,6 +216,7 @@ class TrainingQueue:
         gone = set(old) - self._jobs.known(old)
         if gone:
             self.redis.zrem(keys.TRAININGS, *gone)
+            self.redis.zrem(self.lanes.lane.canceled_job_registry.key, *gone)  # which RQ never cleans
 
 
 def _error(raw: bytes | str | None) -> ErrorInfo:

@@ -119,12 +119,19 @@ def test_the_same_bytes_are_kept_once(train: Train, services: Services, client: 
     listed = client.get("/datasets").json
     assert listed is not None
     assert [data["filename"] for data in listed["datasets"]] == ["my cells.zip"]
+    assert client.delete(f"/datasets/{first['data']['name']}").status_code == 409
     assert client.delete(f"/trainings/{first['id']}?data=true").status_code == 204
     assert len(stored(services)) == 2, "two others have it"
-    for body in (second, third.json):
-        assert body is not None
-        client.delete(f"/trainings/{body['id']}?data=true")
+    assert third.json is not None
+    client.delete(f"/trainings/{third.json['id']}")
+    client.delete(f"/trainings/{second['id']}?data=true")
     assert stored(services) == []
+    last = train(packed()).json
+    assert last is not None
+    client.delete(f"/trainings/{last['id']}")
+    assert client.delete(f"/datasets/{last['data']['name']}").status_code == 204
+    assert stored(services) == []
+    assert client.delete("/datasets/mine").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from shared.jobs import InputFile, JobOptions, JobRequest, input_key, new_job_id
 from shared.queue import JobQueue, keys
 from shared.settings import DAY, HOUR, MINUTE, Settings
 from shared.storage import open_storage
+from shared.trainings import StoredDataset, dataset_document, dataset_key, run_prefix, training_key
 from worker.janitor import Janitor, Swept, sweep
 
 
@@ -153,3 +154,19 @@ def test_by_hand(attic: Attic, settings: Settings) -> None:
     attic.result(age=8 * DAY)
     assert sweep(settings) == Swept(expired=1)
     assert attic.names() == set()
+
+
+def test_trainings_that_ended_stay_and_broken_ones_go(attic: Attic) -> None:
+    """Models and data are kept until somebody deletes them; what nobody can find any more is not."""
+    old = 2 * attic.settings.orphan_ttl
+    finished, canceled, fresh = (new_job_id() for _ in range(3))
+    kept = [attic.put(training_key(finished, name), old) for name in ("files/last.npz", "report.json", "result.json")]
+    attic.put(f"{run_prefix(canceled)}last.npz", old)
+    kept.append(attic.put(f"{run_prefix(fresh)}last.npz", MINUTE))
+    data = StoredDataset(name="0" * 64, key=attic.put(dataset_key(new_job_id()), old), filename="a.zip")
+    attic.storage.put(dataset_document(data.name), data.model_dump_json().encode())
+    kept += [data.key, dataset_document(data.name), attic.put("datasets/mine/a.zip", old), attic.put("models/m/x", old)]
+    kept.append(attic.put(dataset_key(new_job_id()), MINUTE))
+    attic.put(dataset_key(new_job_id()), old)
+    assert Janitor(attic.storage, attic.jobs, attic.settings).sweep().orphans == 2
+    assert sorted(stat.key for stat in attic.storage.list("")) == sorted(kept)
