@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 NICENESS: Final = 10
 #: epochs whose mean time says how long the rest takes
 LATELY: Final = 5
+#: epochs that are told while a training runs; the result has all
+MOST_TOLD: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class _Attempt:
         self._tell(
             epoch=epoch.epoch,
             epochs=epoch.epochs,
-            history=history,
+            history=_thinned(history),
             best=record.best if record is not None else None,
             seconds_left=round(sum(lately) / len(lately) * (epoch.epochs - epoch.epoch), 1),
         )
@@ -226,6 +228,11 @@ class _Attempt:
         self._progress = self._progress.model_copy(update=changes)
         with suppress(TransientError):  # the next one says it, too
             self._tools.queue.report_progress(self._training.id, self._progress)
+
+
+def _thinned(history: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+    """All of late, and of those before every second one as often as they are too many: each news has them all."""
+    return history if len(history) <= MOST_TOLD else (*history[:-LATELY:2], *history[-LATELY:])
 
 
 def _why(report: DatasetReport) -> str:
