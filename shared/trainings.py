@@ -71,6 +71,7 @@ class TrainingProgress(BaseModel):
     history: tuple[Epoch, ...] = ()
     resumed: int = Field(0, description="the epoch after which this attempt has gone on")
     checked: bool = Field(False, description="whether there is a report on the data")
+    notes: tuple[str, ...] = Field((), description="what the training warns of")
 
 
 class TrainingResult(BaseModel):
@@ -82,6 +83,7 @@ class TrainingResult(BaseModel):
     request: TrainingRequest
     run: TrainingRun | None = Field(None, description="none if only the data were looked at")
     images: dict[str, int] = Field(default_factory=dict, description="how many are in each part of the data")
+    notes: tuple[str, ...] = Field((), description="what the training warned of")
     device: str = Field("", description="what it was computed on")
     started_at: datetime
     finished_at: datetime

@@ -132,7 +132,13 @@ def a_classifier(folder: Path) -> str:
         created_at=now,
     )
     result = TrainingResult(
-        request=request, run=run, images={"train": 200, "test": 30}, device="CPU", started_at=now, finished_at=now
+        request=request,
+        run=run,
+        images={"train": 200, "test": 30},
+        notes=("From scratch.",),
+        device="CPU",
+        started_at=now,
+        finished_at=now,
     )
     report = {
         "kind": "classification",
@@ -163,6 +169,7 @@ def test_a_classifier_shows_its_confusion_on_a_phone(
     expect(row.get_by_role("cell")).to_have_text(["2", "7", "1"])
     expect(page.locator("#result").get_by_text("86.7 %")).to_be_visible()
     expect(page.get_by_role("region", name="By class").get_by_role("row")).to_have_count(4)
+    expect(page.get_by_text("From scratch.")).to_be_visible()
     assert_no_sideways_scroll(page)
     assert_accessible(page)
     screenshot(page, f"training-classifier-{scheme}")

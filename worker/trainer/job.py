@@ -40,6 +40,7 @@ from worker.engines.threads import available_cpus
 from worker.models.errors import ModelFileError
 from worker.trainer.data import check_dataset, fetch_dataset
 from worker.trainer.keeping import RunKeeper
+from worker.trainer.notes import warnings_told
 from worker.training.checkpoint import DOCUMENT
 from worker.training.datasets.check import DatasetReport
 from worker.training.datasets.description import Dataset
@@ -179,7 +180,12 @@ class _Attempt:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         select_backend("keras", self._tools.settings.threads or available_cpus())
         run = self._training.run
-        return train(run, dataset, self._folder / "run", self._tools.settings, on_epoch=self._on_epoch)
+        with warnings_told(self._note):
+            return train(run, dataset, self._folder / "run", self._tools.settings, on_epoch=self._on_epoch)
+
+    def _note(self, text: str) -> None:
+        if text not in self._progress.notes:
+            self._tell(notes=(*self._progress.notes, text))
 
     def _record(self) -> TrainingRun | None:
         """The record as it is in the folder of the run."""
@@ -217,6 +223,7 @@ class _Attempt:
             # the lists of images are in `training.json`
             run=None if record is None else TrainingRun.model_validate({**record.model_dump(), "files": {}}),
             images={} if record is None else {part: len(names) for part, names in record.files.items()},
+            notes=self._progress.notes,
             device=device,
             started_at=self._started,
             finished_at=datetime.now(UTC),

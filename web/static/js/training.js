@@ -73,6 +73,9 @@ function showNow() {
   } else title = "Beginning";
   if (byId("now-title").textContent !== title) byId("now-title").textContent = title;
   byId("now-text").textContent = text;
+  const notes = training.result?.notes ?? progress?.notes ?? [];
+  byId("notes").hidden = !notes.length;
+  byId("notes-text").replaceChildren(...notes.map((/** @type {string} */ note) => el("p", { text: note })));
 }
 
 function showCurves() {
