@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import BadInputError, TransientError
 from shared.settings import Settings
-from shared.storage import Storage, open_storage
+from shared.storage import Storage, Writer, open_storage
 from shared.trainings import StoredDataset, folder_prefix, run_prefix
 from worker.trainer.data import fetch_dataset
 from worker.trainer.keeping import RunKeeper
@@ -45,7 +45,12 @@ def test_a_run_is_kept_and_comes_back_elsewhere(
     assert kept(storage) == {"last.npz": "1", "m.weights": "1", "m.cfg": "net", "training.json": "{}"}
     order: list[str] = []
     writer = storage.writer
-    monkeypatch.setattr(storage, "writer", lambda key: (order.append(key.rpartition("/")[2]), writer(key))[1])
+
+    def noted(key: str) -> Writer:
+        order.append(key.rpartition("/")[2])
+        return writer(key)
+
+    monkeypatch.setattr(storage, "writer", noted)
     write(here, last_npz="2", m_weights="2")
     keeper.keep()
     assert order == ["m.weights", "last.npz"], "only what has changed, and the checkpoint last"
