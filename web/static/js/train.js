@@ -104,3 +104,4 @@ dataset?.addEventListener("change", () => {
 form.addEventListener("change", showKind);
 addEventListener("pageshow", () => setBusy(false)); // also when a person comes back
 showKind();
+showData(); // a file may have been chosen before this was loaded
