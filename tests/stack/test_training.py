@@ -128,13 +128,16 @@ def test_a_killed_trainer_goes_on_and_its_model_answers_photos(service: Live) ->
     assert again.json()["error"]["code"] == "unknown_model"
 
 
-def test_cancel_keeps_what_was_learnt(service: Live) -> None:
+def test_a_stopped_trainer_charges_nothing_and_cancel_keeps_what_was_learnt(service: Live) -> None:
     training_id = train(service, squares(24), name="long", epochs=100_000).json()["id"]
     wait(service, training_id, learnt(1))
     waiting = train(service, squares(), name="never").json()
     assert waiting["position"] == 1
     assert requests.post(f"{service.url}/trainings/{waiting['id']}/cancel", timeout=10).status_code == 202
-    wait(service, training_id, learnt(2))
+    os.kill(trainer(service), signal.SIGTERM)
+    resumed = wait(service, training_id, lambda training: (training["progress"] or {}).get("resumed", 0) > 0)
+    assert resumed["attempts"] == 0
+    wait(service, training_id, learnt(resumed["progress"]["resumed"] + 2))
     begin = time.monotonic()
     assert requests.post(f"{service.url}/trainings/{training_id}/cancel", timeout=10).status_code == 202
     stopped = ended(service, training_id)
