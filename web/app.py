@@ -64,7 +64,17 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     origins.register(app, settings)
     access.register(app, settings)
     limits.register(app, settings, app.extensions[EXTENSION])
-    blueprints = (uploads.bp, again.bp, jobs.bp, views.bp, results.bp, videos.bp, models.bp, trainings.bp, operations.bp)
+    blueprints = (
+        uploads.bp,
+        again.bp,
+        jobs.bp,
+        views.bp,
+        results.bp,
+        videos.bp,
+        models.bp,
+        trainings.bp,
+        operations.bp,
+    )
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     status.register(app)

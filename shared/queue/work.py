@@ -1,7 +1,7 @@
 """What a resident worker asks of the queue it works on, and a queue that stands alone: no lanes, no bell."""
 
 import math
-from typing import Protocol
+from typing import Protocol, cast
 
 import redis
 from rq.job import Job
@@ -89,4 +89,5 @@ class SoloLane:
         if found is None:
             return None
         job_id = text(found)
-        return Taken(job_id, self.lane, self._redis.hgetall(Job.key_for(job_id)))
+        fields = cast("dict[bytes, bytes]", self._redis.hgetall(Job.key_for(job_id)))
+        return Taken(job_id, self.lane, fields)
