@@ -438,9 +438,14 @@ class JobQueue:
         except NoSuchJobError:
             self.redis.zrem(keys.JOBS, job_id)
             return False
-        if not _STATES[job.get_status(refresh=False)].is_final:
-            self.cancel(job_id)
+        # read first: a worker that ends the job from now on sees that it is deleted, and leaves nothing of it
         request = self._record(job_id, self.redis.hgetall(job.key), -1)
+        if not _STATES[job.get_status(refresh=False)].is_final:
+            try:
+                self.cancel(job_id)
+            except PublicError as error:
+                if error.code != "not_found":  # it has just done so
+                    raise
         self.parts.drop(job_id)
         _delete(job)
         CanceledJobRegistry(job.origin, connection=self.redis, serializer=JSONSerializer).remove(job)
