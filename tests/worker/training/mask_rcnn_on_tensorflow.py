@@ -182,15 +182,6 @@ def check_resuming(folder: Path) -> None:
         run("parts", SHORT.model_copy(update={"seed": 1}))
 
 
-def check_early_stopping(folder: Path) -> None:
-    config = SHORT.model_copy(update={"epochs": 30, "heads_epochs": 0, "patience": 1, "learning_rate": 1e-12})
-    run = train_mask_rcnn(entry("short"), dataset(folder / "data", 4), folder / "run", config)
-    assert run.best is not None
-    # as good each time counts as better: what was trained longer is kept
-    assert (run.ending == "stopped early") == (len(run.history) < 30)
-    assert len(run.history) - run.best.epoch == (1 if run.ending == "stopped early" else 0)
-
-
 def check_frozen_normalisation(_: Path) -> None:
     """Neither its weights nor its running averages move."""
     plan = Plan.of(entry(), len(LABELS))
@@ -211,18 +202,18 @@ def check_starts(folder: Path) -> None:
     new = [name for name in taken if name not in given or not _same(taken[name], given[name])]
     assert new == ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"]
 
-    small = Plan.of(small_entry("small", 128), 1)
+    small = Plan.of(small_entry("small"), 1)
     darknet = make_plan(load_cfg(SMALL_CFG))
     write_random_weights(folder / "small.weights", darknet)
     shutil.copy(SMALL_CFG, folder / "small.cfg")
     weights = start_weights(small, 0, folder / "small.weights")
-    stages = build_trunk(small, (128, 128), weights, "channels_last")
+    stages = build_trunk(small, small.canvas((1, 1)), weights, "channels_last")
     # what the first lateral connection is made from
     ours = keras.Model(stages.input, stages.get_layer("fpn_c5p5").input)
     detector = build_network(darknet, read_weights(folder / "small.weights", darknet), Layout("channels_last"))
     last = max(step.index for step in darknet.layers if isinstance(step.layer, Shortcut))
     theirs = keras.Model(detector.input, detector.get_layer(f"shortcut_{last}").output)
-    image = np.random.default_rng(1).integers(0, 256, (1, 128, 128, 3)).astype(np.float32)
+    image = np.random.default_rng(1).integers(0, 256, (1, 320, 320, 3)).astype(np.float32)
     one, other = ours(image), theirs(image / 255)
     assert np.abs(one - other).max() < 2e-3 * np.abs(other).max()
     with pytest.raises(TrainingError, match="no layer"):
@@ -286,7 +277,6 @@ CHECKS = (
     check_gradients,
     check_heads_first,
     check_resuming,
-    check_early_stopping,
     check_frozen_normalisation,
     check_starts,
     check_shrunk_weights_compute_the_same,

@@ -98,12 +98,12 @@ def _of_darknet(plan: Plan, path: Path) -> LayerWeights:
             break
         if each.normalisation is None:
             break
-        found |= _converted(name, each)
+        found |= _converted(name, each, plan.epsilon)
     return found
 
 
-def _converted(name: str, given: ConvolutionWeights) -> LayerWeights:
-    """A convolution and its normalisation; the variance becomes 1, beside which neither's epsilon matters."""
+def _converted(name: str, given: ConvolutionWeights, epsilon: float) -> LayerWeights:
+    """A convolution and its normalisation, which gives the same with another epsilon: it divides by 1."""
     assert given.normalisation is not None  # noqa: S101 -- the caller looked
     deviation = np.sqrt(given.normalisation.variance + EPSILON)
     kernel = given.kernels.transpose(2, 3, 1, 0) / deviation
@@ -116,6 +116,6 @@ def _converted(name: str, given: ConvolutionWeights) -> LayerWeights:
             "gamma": given.normalisation.scale,
             "beta": given.bias,
             "moving_mean": (given.normalisation.mean / deviation).astype(np.float32),
-            "moving_variance": np.ones_like(given.bias),
+            "moving_variance": np.full_like(given.bias, 1 - epsilon),
         },
     }
