@@ -29,35 +29,41 @@ class WorkerInfo(BaseModel):
 
 
 class Fleet:
-    """Announces one worker, lists all."""
+    """Announces one worker, lists all.
 
-    def __init__(self, connection: redis.Redis) -> None:
+    Args:
+        connection: to Redis.
+        members: key of the set of their names; workers of another kind have another one.
+    """
+
+    def __init__(self, connection: redis.Redis, members: str = keys.WORKERS) -> None:
         self._redis = connection
+        self._members = members
 
     def announce(self, info: WorkerInfo, ttl: int) -> None:
         """Say that a worker is alive for the next `ttl` seconds."""
         pipe = self._redis.pipeline()
         pipe.set(keys.worker(info.name), info.model_dump_json(), ex=ttl)
-        pipe.sadd(keys.WORKERS, info.name)
+        pipe.sadd(self._members, info.name)
         pipe.execute()
 
     def leave(self, name: str) -> None:
         """Say that a worker has ended."""
         pipe = self._redis.pipeline()
         pipe.delete(keys.worker(name))
-        pipe.srem(keys.WORKERS, name)
+        pipe.srem(self._members, name)
         pipe.execute()
 
     @queue_errors()
     def workers(self) -> list[WorkerInfo]:
         """The live workers, by name."""
-        names = sorted(text(name) for name in self._redis.smembers(keys.WORKERS))
+        names = sorted(text(name) for name in self._redis.smembers(self._members))
         if not names:
             return []
         found = self._redis.mget([keys.worker(name) for name in names])
         gone = [name for name, data in zip(names, found, strict=True) if data is None]
         if gone:
-            self._redis.srem(keys.WORKERS, *gone)
+            self._redis.srem(self._members, *gone)
         workers = []
         for data in found:
             if data is None:

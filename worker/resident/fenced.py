@@ -5,7 +5,7 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
@@ -19,11 +19,16 @@ from rq.timeouts import BaseTimeoutException, JobTimeoutException, UnixSignalDea
 
 from shared.errors import BadInputError, PublicError, TransientError
 from shared.jobs import ErrorInfo
-from shared.queue import JobQueue, Lane, Lanes, PartsPendingError, keys
+from shared.queue import JobQueue, Lane, PartsPendingError, keys
 from shared.queue.jobs import EXPIRED
+from shared.queue.parts import Parts
+from shared.queue.work import Work
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: opens the queue that a worker works on; the horse does so anew, so it must be a name of a module
+OpenWork = Callable[[redis.Redis, Settings], Work]
 
 # Take a job from the intermediate queue, where the dequeue left it. KEYS: intermediate queue, job hash.
 # ARGV: job id, cancel field, worker. From here on a wish to cancel knows whom to ask.
@@ -80,6 +85,7 @@ class FencedWorker(Worker):
         settings: the settings.
         allowed: the functions that may run, by path. JSON in Redis is not enough: a job may name any function.
         name: of the worker; the horse has its parent's.
+        work: which jobs it takes.
     """
 
     death_penalty_class = LimitPenalty
@@ -91,10 +97,12 @@ class FencedWorker(Worker):
         allowed: frozenset[str],
         name: str | None = None,
         *,
+        work: OpenWork = JobQueue,
         prepare_for_work: bool = True,
     ) -> None:
+        self.jobs = work(connection, settings)
         super().__init__(
-            list(Lanes(connection).all),
+            list(self.jobs.lanes.all),
             name=name,
             connection=connection,
             queue_class=Lane,
@@ -108,7 +116,6 @@ class FencedWorker(Worker):
         self.log_result_lifespan = False
         self.settings = settings
         self.allowed = allowed
-        self.jobs = JobQueue(connection, settings)
         self._claim = connection.register_script(_CLAIM)
         self._put_back = connection.register_script(_PUT_BACK)
         self._error: ErrorInfo | None = None
@@ -234,9 +241,10 @@ class FencedWorker(Worker):
             log.warning("job %s: the lease was lost, the failure is dropped", job.id)
             self.execution = None
             return
-        if isinstance(sys.exception(), PartsPendingError) and self._stopped_job_id != job.id:
+        parts = self.jobs.parts
+        if parts is not None and isinstance(sys.exception(), PartsPendingError) and self._stopped_job_id != job.id:
             self._away = 0
-            self.park(job)
+            self.park(job, parts)
             return
         if self._transient and self._stopped_job_id != job.id:
             self.put_back(job, queue, at_front=False)
@@ -257,8 +265,8 @@ class FencedWorker(Worker):
                 pipe.zadd(queue.canceled_job_registry.key, {job.id: time.time()})
                 pipe.execute()
         self.jobs.events.publish(job.id)
-        if last and (video := video_of(job)) is not None:  # which fails with it
-            self.jobs.parts.wake(video)
+        if last and parts is not None and (video := video_of(job)) is not None:  # which fails with it
+            parts.wake(video)
 
     def _pause(self) -> float:
         """How long to wait now: longer each time, and each worker for another time."""
@@ -275,11 +283,11 @@ class FencedWorker(Worker):
             self.jobs.events.publish(job.id, pipe)
             pipe.execute()
 
-    def park(self, job: Job) -> None:
+    def park(self, job: Job, parts: Parts) -> None:
         """Have a started job wait for its parts, without a worker."""
         with self.connection.pipeline() as pipe:
             self.cleanup_execution(job, pipeline=pipe)
-            self.jobs.parts.park(job, self.jobs.lanes.named(job.origin), pipe)
+            parts.park(job, self.jobs.lanes.named(job.origin), pipe)
             pipe.execute()
 
     # -- what dead workers left
@@ -292,7 +300,7 @@ class FencedWorker(Worker):
                 self.connection.expire(queue.registry_cleaning_key, self.settings.lease)
         self._recover_intermediate()
         super().clean_registries()
-        for job_id in self.jobs.parts.sweep():
+        for job_id in self.jobs.parts.sweep() if self.jobs.parts is not None else ():
             log.info("job %s waited for parts that do not come by themselves: it looks again", job_id)
         self.jobs.forget_expired(max(self.settings.result_ttl, self.settings.failure_ttl) + self.settings.lease)
 

@@ -27,7 +27,7 @@ from rq.utils import import_attribute
 from shared import logs
 from shared.queue import connect
 from shared.settings import Settings
-from worker.resident.fenced import FencedWorker, deadline_of, request_id_of
+from worker.resident.fenced import FencedWorker, OpenWork, deadline_of, request_id_of
 from worker.resident.memory import die_first
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Orders:
     parent_pid: int
     settings: Settings
     allowed: frozenset[str]
+    work: OpenWork
     setup: str
     """path of a function `(Settings) -> dict`: loads the models and tells what the parent should announce
 
@@ -69,7 +70,9 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     setup: Callable[[Settings], dict[str, Any]] = import_attribute(orders.setup)
     about = setup(orders.settings)
     connection = connect(orders.settings.redis_url, patient=True)
-    worker = FencedWorker(connection, orders.settings, orders.allowed, orders.worker_name, prepare_for_work=False)
+    worker = FencedWorker(
+        connection, orders.settings, orders.allowed, orders.worker_name, work=orders.work, prepare_for_work=False
+    )
     worker._is_horse = True  # noqa: SLF001  RQ's name for the role
     stop = _SoftStop(worker, wanted)
     signal.signal(signal.SIGUSR1, stop)

@@ -31,12 +31,12 @@ from shared import logs
 from shared.catalog import CatalogReader
 from shared.errors import TransientError
 from shared.jobs import ALLOWED_FUNCTIONS, ErrorInfo
-from shared.queue import Fleet, WorkerInfo
+from shared.queue import Fleet, JobQueue, WorkerInfo
 from shared.queue.jobs import EXPIRED
 from shared.settings import Settings
 from worker.janitor import JanitorProcess
 from worker.resident import horse
-from worker.resident.fenced import OUT_OF_MEMORY, FencedWorker, deadline_passed, request_id_of
+from worker.resident.fenced import OUT_OF_MEMORY, FencedWorker, OpenWork, deadline_passed, request_id_of
 from worker.resident.memory import MB, MemoryWatch, own_memory, resident_memory
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ class ResidentWorker(FencedWorker):
         name: unique; RQ makes one up otherwise.
         setup: path of the function that loads the models in the horse and tells what to announce.
         allowed: the functions that may run.
+        work: which jobs it takes.
+        fleet: where it announces itself; None: among those that answer photos.
     """
 
     # RQ logs a dead Redis at error level and doubles its pause up to a minute; five seconds is enough
@@ -71,11 +73,14 @@ class ResidentWorker(FencedWorker):
         *,
         setup: str = "worker.pipeline.set_up",
         allowed: frozenset[str] = ALLOWED_FUNCTIONS,
+        work: OpenWork = JobQueue,
+        fleet: Fleet | None = None,
     ) -> None:
-        super().__init__(connection, settings, allowed, name)
+        super().__init__(connection, settings, allowed, name, work=work)
+        self._work = work
         self._setup = setup
-        self._fleet = Fleet(connection)
-        self._janitor = JanitorProcess(self.jobs, settings)
+        self._fleet = fleet or Fleet(connection)
+        self._janitor = JanitorProcess(JobQueue(connection, settings), settings)
         self._memory = MemoryWatch(settings.worker_memory_mb)
         self._process: SpawnProcess | None = None
         self._pipe: multiprocessing.connection.Connection | None = None
@@ -116,7 +121,7 @@ class ResidentWorker(FencedWorker):
         self._bury_horse()
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        orders = horse.Orders(self.name, os.getpid(), self.settings, self.allowed, self._setup)
+        orders = horse.Orders(self.name, os.getpid(), self.settings, self.allowed, self._work, self._setup)
         # from the main thread only: the kernel's death signal follows the thread that spawned
         self._wanted = context.RawArray(ctypes.c_char, 64)
         self._process = context.Process(
