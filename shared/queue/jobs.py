@@ -533,6 +533,11 @@ def _state_of(status: JobStatus, *, has_begun: bool) -> JobState:
     return JobState.RUNNING if has_begun and state is JobState.QUEUED else state
 
 
+def state_of(status: JobStatus) -> JobState:
+    """What a state of RQ's is in public."""
+    return _STATES[status]
+
+
 def _is_late(record: JobRecord | None) -> bool:
     if record is None or record.state is not JobState.QUEUED or record.request.deadline is None:
         return False
