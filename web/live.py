@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from shared.errors import PublicError
@@ -18,13 +18,23 @@ LONGEST: Final = 600.0
 RETRY_MS: Final = 1500
 
 
-def follow(services: Services, job_ids: list[str]) -> Iterator[str]:
+#: id, state as JSON and whether it is final, for each of some ids
+States = Callable[[Services, list[str]], Iterator[tuple[str, str, bool]]]
+
+
+def follow(services: Services, job_ids: list[str], states: "States | None" = None) -> Iterator[str]:
     """The present state of each job, then each change, until all have ended.
 
     An event is called `job` and holds the job as `GET /jobs/<id>` gives it. A job that is not there (any more) is
     `{"id", "state": "gone"}`. The last event is called `end`; the client closes then. A client that comes back
     gets the present states first, so it misses nothing and needs no memory on this side.
+
+    Args:
+        services: of the app.
+        job_ids: whom to follow.
+        states: reads the present states; None: those of jobs.
     """
+    states = states or _states
     yield f"retry: {RETRY_MS}\n\n"
     seen = services.queue.events.last(job_ids)
     sent: dict[str, str] = {}
@@ -33,7 +43,7 @@ def follow(services: Services, job_ids: list[str]) -> Iterator[str]:
     end = time.monotonic() + LONGEST
     next_look = time.monotonic() + KEEP_ALIVE
     while pending and time.monotonic() < end:
-        for job_id, data, final in _states(services, changed):
+        for job_id, data, final in states(services, changed):
             if final:
                 pending.discard(job_id)
             if sent.get(job_id) != data:

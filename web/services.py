@@ -6,8 +6,9 @@ from typing import cast
 from flask import current_app
 
 from shared.catalog import Catalog, CatalogReader
-from shared.queue import Fleet, JobQueue, Tally, connect
+from shared.queue import Fleet, JobQueue, Tally, connect, keys
 from shared.queue.overview import Overview
+from shared.queue.streams import StreamQueue
 from shared.safe_http import SafeClient
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
@@ -27,6 +28,8 @@ class Services:
     storage: Storage
     http: SafeClient
     reader: CatalogReader
+    streams: StreamQueue
+    streamers: Fleet
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":
@@ -42,6 +45,8 @@ class Services:
             storage=open_storage(settings),
             http=SafeClient(),
             reader=CatalogReader(settings.catalog, settings.default_model),
+            streams=StreamQueue(connection, settings),
+            streamers=Fleet(connection, keys.STREAMERS),
         )
 
     def close(self) -> None:

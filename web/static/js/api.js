@@ -134,7 +134,7 @@ export function errorOf(status, body) {
  * @param {RequestInit} [init]
  * @returns {Promise<any>} the JSON; null for an empty answer
  */
-async function ask(path, init = {}) {
+export async function ask(path, init = {}) {
   let response;
   try {
     response = await fetch(url(path), { ...init, headers: { Accept: "application/json", ...init.headers } });
