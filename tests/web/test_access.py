@@ -81,6 +81,7 @@ def test_every_path_needs_a_key_but_those_of_links(app: APIFlask, client: FlaskC
         if rule.endpoint in access.OPEN | access.PAGES:
             continue
         path = rule.rule.replace("<job_id>", job_id).replace("<name>", "x")
+        path = path.replace("<stream_id>", job_id).replace("<int:number>", "1")
         assert "<" not in path, rule
         for method in rule.methods - {"HEAD", "OPTIONS"}:  # type: ignore[operator]
             answer = client.open(path, method=method)
