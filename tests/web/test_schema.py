@@ -1,6 +1,7 @@
 """The API against its own description: whatever is sent, no 5xx, and no answer that the description does not have."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,6 +22,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from shared.jobs import JobOptions, new_job_id
+from shared.settings import Settings
+from shared.streams import StreamOptions, StreamRequest
 from tests.web.conftest import PlayedWorker, Upload, announce, picture
 from web.results import ARTIFACTS
 from web.services import Services
@@ -35,6 +39,26 @@ CHECKS = [
 EXAMPLES = 40
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"allow_streams": True})
+
+
+def queue_stream(services: Services) -> str:
+    """A stream that has ended: the frames of another would come for ever."""
+    request = StreamRequest(
+        id=new_job_id(),
+        url="http://a/",
+        model="small",
+        options=JobOptions(),
+        stream=StreamOptions(),
+        created_at=datetime.now(UTC),
+    )
+    services.streams.submit(request, "http://a/")
+    services.streams.stop(request.id)
+    return request.id
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_answers_are_as_described(
     app: APIFlask, services: Services, upload: Upload, played: PlayedWorker, mode: GenerationMode
@@ -45,15 +69,20 @@ def test_answers_are_as_described(
     played.finish(finished)
     ids = [None, finished, upload((picture(9, 9), "b.jpg")).get_json()["id"]]
     names = [None, "original", *ARTIFACTS]
+    streams = [None, queue_stream(services)]
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
     statuses: Counter[str] = Counter()
     failures = []
     for found in schema.get_all_operations():
         assert isinstance(found, Ok)
         operation = found.ok()
+        announce(services, "small")  # anew: all of it takes longer than a worker may be silent
 
         @given(
-            case=operation.as_strategy(generation_mode=mode), job_id=st.sampled_from(ids), name=st.sampled_from(names)
+            case=operation.as_strategy(generation_mode=mode),
+            job_id=st.sampled_from(ids),
+            name=st.sampled_from(names),
+            stream_id=st.sampled_from(streams),
         )
         @hypothesis_settings(
             max_examples=EXAMPLES,
@@ -62,8 +91,8 @@ def test_answers_are_as_described(
             database=None,
             suppress_health_check=list(HealthCheck),
         )
-        def ask(case: schemathesis.Case[Any], job_id: str | None, name: str | None) -> None:
-            for parameter, value in (("job_id", job_id), ("name", name)):
+        def ask(case: schemathesis.Case[Any], job_id: str | None, name: str | None, stream_id: str | None) -> None:
+            for parameter, value in (("job_id", job_id), ("name", name), ("stream_id", stream_id)):
                 if parameter in case.path_parameters and value is not None:
                     case.path_parameters[parameter] = value
             response = case.call()
