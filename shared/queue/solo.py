@@ -11,6 +11,7 @@ from shared.queue import keys, scripts
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
 from shared.queue.jobs import CancelOutcome, JobQueue
+from shared.queue.parts import Parts
 from shared.queue.work import SoloLane
 from shared.settings import Settings
 
@@ -29,6 +30,7 @@ class SoloQueue:
         self.redis = connection
         self.events = Events(connection)
         self.lanes = SoloLane(connection, name)
+        self.parts: Parts | None = None
         self._listed = listed
         self._jobs = JobQueue(connection, settings)
         self._settings = settings
