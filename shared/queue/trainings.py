@@ -1,24 +1,20 @@
 """Trainings in Redis: submit, look up, list, cancel, forget. A queue of their own, which only trainers listen on."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import redis
 from pydantic import BaseModel, ValidationError
-from rq import Retry
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from shared.errors import PublicError
 from shared.jobs import ErrorInfo, JobState
 from shared.queue import keys, scripts
-from shared.queue.connection import queue_errors, text
-from shared.queue.events import Events
-from shared.queue.jobs import CRASHED, CancelOutcome, JobQueue, state_of
-from shared.queue.parts import Parts
-from shared.queue.work import SoloLane
+from shared.queue.connection import queue_errors
+from shared.queue.jobs import state_of
+from shared.queue.solo import SoloQueue, retries, said_of
 from shared.settings import Settings
 from shared.trainings import TRAINING_FUNCTION, TrainingProgress, TrainingRequest
 
@@ -45,24 +41,12 @@ class TrainingRecord(BaseModel):
     error: ErrorInfo | None = None
 
 
-class TrainingQueue:
-    """The queue of trainings. Safe to share between threads and greenlets.
-
-    What needs no more than an id is done as for every job.
-
-    Args:
-        connection: to Redis.
-        settings: the settings.
-    """
+class TrainingQueue(SoloQueue):
+    """The queue of trainings. Safe to share between threads and greenlets."""
 
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
-        self.redis = connection
-        self.events = Events(connection)
-        self.lanes = SoloLane(connection, keys.TRAINING)
-        self._jobs = JobQueue(connection, settings)
-        self._settings = settings
+        super().__init__(connection, settings, keys.TRAINING, keys.TRAININGS)
         self._set_field = connection.register_script(scripts.SET_FIELD)
-        self._bury = connection.register_script(scripts.BURY)
 
     # -- submit and look up
 
@@ -77,11 +61,7 @@ class TrainingQueue:
             PublicError: "queue_full".
             TransientError: "queue_down".
         """
-        waiting = self.lanes.waiting()
-        if waiting >= MOST_WAITING:
-            raise PublicError("queue_full", f"{waiting} trainings are waiting already.", retry_after=60)
         lane, settings = self.lanes.lane, self._settings
-        version = lane.get_redis_server_version()
         job = lane.create_job(
             TRAINING_FUNCTION,
             kwargs={"request": request.model_dump(mode="json")},
@@ -89,16 +69,13 @@ class TrainingQueue:
             timeout=settings.training_timeout,
             result_ttl=settings.result_ttl,
             failure_ttl=settings.result_ttl,
-            retry=Retry(max=settings.job_retries) if settings.job_retries else None,
+            retry=retries(settings.job_retries),
             description=request.id,
         )
-        job.redis_server_version = version
         pipe = self.redis.pipeline()
-        lane.enqueue_job(job, pipeline=pipe)
-        pipe.zadd(keys.TRAININGS, {request.id: request.created_at.timestamp()})
-        self.events.publish(request.id, pipe)
+        position = self._enqueue(job, request.created_at, MOST_WAITING, pipe)
         pipe.execute()
-        return waiting + 1
+        return position
 
     @queue_errors()
     def get(self, training_id: str) -> TrainingRecord | None:
@@ -137,14 +114,8 @@ class TrainingQueue:
             attempts=int(fields.get(keys.ATTEMPTS.encode(), 0)),
             started_at=None if state is JobState.QUEUED else job.started_at,
             finished_at=job.ended_at if state.is_final else None,
-            error=_error(fields.get(keys.ERROR.encode())) if state is JobState.FAILED else None,
+            error=said_of(_WORDS, fields.get(keys.ERROR.encode())) if state is JobState.FAILED else None,
         )
-
-    @queue_errors()
-    def ids(self) -> list[str]:
-        """Ids of all trainings Redis knows, newest first."""
-        members: list[bytes] = self.redis.zrange(keys.TRAININGS, 0, -1, desc=True)  # type: ignore[assignment]
-        return [text(member) for member in members]
 
     @queue_errors()
     def living(self) -> list[TrainingRecord]:
@@ -160,65 +131,3 @@ class TrainingQueue:
             keys=[Job.key_for(training_id), keys.events(training_id)],
             args=[keys.PROGRESS, progress.model_dump_json()],
         )
-
-    def was_deleted(self, training_id: str) -> bool:
-        """Whether somebody deleted the training while a trainer had it: nothing of it may stay behind."""
-        return self._jobs.was_deleted(training_id)
-
-    # -- cancel and forget
-
-    def cancel(self, training_id: str) -> CancelOutcome:
-        """Keep a waiting training from running, or stop a running one. Raises `PublicError("not_found")`."""
-        return self._jobs.cancel(training_id)
-
-    def forget(self, training_id: str) -> bool:
-        """Delete all that Redis knows of a training, stopping it first. False when it knew nothing."""
-        known = self._jobs.forget(training_id)
-        with queue_errors():
-            self.redis.zrem(keys.TRAININGS, training_id)
-        return known
-
-    # -- what its workers ask for: `shared.queue.work.Work`
-
-    @property
-    def parts(self) -> Parts:
-        """Trainings have none; those of videos are looked after by whoever is alive."""
-        return self._jobs.parts
-
-    def mark_canceled(self, job: Job) -> None:
-        """Give a training that does not run its end as canceled."""
-        self._jobs.mark_canceled(job)
-
-    def bury(self, job_id: str) -> None:
-        """Delete what the end of its run left of a training that was deleted meanwhile."""
-        lane = self.lanes.lane
-        registries = (lane.failed_job_registry, lane.finished_job_registry, lane.canceled_job_registry)
-        self._bury(
-            keys=[
-                Job.key_for(job_id),
-                keys.deleted(job_id),
-                f"rq:results:{job_id}",
-                *(registry.key for registry in registries),
-            ],
-            args=[job_id],
-        )
-
-    def expire_due(self) -> int:
-        """Trainings have no deadline."""
-        return 0
-
-    @queue_errors()
-    def forget_expired(self, longest_ttl: int) -> None:
-        """Take trainings that Redis has forgotten off the list."""
-        limit = datetime.now(UTC).timestamp() - longest_ttl
-        members: list[bytes] = self.redis.zrangebyscore(keys.TRAININGS, "-inf", limit)  # type: ignore[assignment]
-        old = [text(member) for member in members]
-        gone = set(old) - self._jobs.known(old)
-        if gone:
-            self.redis.zrem(keys.TRAININGS, *gone)
-            self.redis.zrem(self.lanes.lane.canceled_job_registry.key, *gone)  # which RQ never cleans
-
-
-def _error(raw: bytes | str | None) -> ErrorInfo:
-    error = ErrorInfo.model_validate_json(raw) if raw else CRASHED
-    return error.model_copy(update={"message": _WORDS.get(error.code, error.message)})
