@@ -212,6 +212,11 @@ class LiveAnswer:
         with _network_errors():
             return self._answer.read1(most)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there was an end that was known from the beginning, and all has come."""
+        return self._answer.length == 0
+
     def close(self) -> None:
         """End it, and a `read` that another thread waits in."""
         hang_up(self._sock)

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.stream_urls import parse_hosts
+
 MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
@@ -97,6 +99,16 @@ class Settings(BaseSettings):
     max_dataset_mb: int = Field(4096, ge=1, description="size of an uploaded data set, as a zip file")
     training_timeout: Seconds = Field(7 * DAY, description="seconds a training may take, all its epochs together")
 
+    # -- live streams
+    allow_streams: bool = Field(False, description="look at live streams (RTSP, HTTP, HLS) that clients name")
+    stream_hosts: str = Field(
+        "", description="names and networks of cameras that are not public, apart by commas; empty: public ones only"
+    )
+    streamers: int = Field(1, ge=0, le=64, description="streams at a time: a process each, which `make run` starts")
+    max_stream_seconds: Seconds = Field(1 * DAY, description="seconds after which a stream ends")
+    stream_segment_seconds: int = Field(60, ge=2, le=3600, description="seconds of drawn video in a file")
+    stream_keep_seconds: int = Field(1 * HOUR, ge=0, description="seconds of drawn video that are kept of a stream")
+
     # -- who is told
     allow_webhooks: bool = Field(False, description="tell the end of a job to the `webhook=` of its upload")
     webhook_url: str = Field("", description="a URL that the end of every job is told to")
@@ -138,6 +150,12 @@ class Settings(BaseSettings):
         if self.webhook_url and not self.webhook_url.startswith(("http://", "https://")):
             raise ValueError("WEBHOOK_URL must begin with http:// or https://")
         return self
+
+    @field_validator("stream_hosts")
+    @classmethod
+    def _hosts_are_some(cls, listed: str) -> str:
+        parse_hosts(listed)
+        return listed
 
     @property
     def webhooks_on(self) -> bool:

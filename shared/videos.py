@@ -17,6 +17,7 @@ TICKS_PER_SECOND: Final = 90_000
 #: a place in the picture as shares of its width and height: a drawing stays right in any size
 Share = Annotated[float, Field(ge=0, le=1)]
 Point = tuple[Share, Share]
+ZoneCorners = Annotated[tuple[Point, ...], Field(min_length=3, max_length=32)]
 
 
 class _Document(BaseModel):

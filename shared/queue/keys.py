@@ -10,6 +10,8 @@ BULK: Final = "dropsight-bulk"
 PARTS: Final = "dropsight-parts"
 #: the RQ queue of trainings, which only trainers listen on
 TRAINING: Final = "dropsight-training"
+#: the RQ queue of live streams, which only streamers listen on
+STREAM: Final = "dropsight-streams"
 #: stream of one entry that is renewed with every job pushed
 BELL: Final = "dropsight:bell"
 #: counts the choices between the queues
@@ -37,6 +39,10 @@ TRAINERS: Final = "dropsight:trainers"
 TRAININGS: Final = "dropsight:trainings"
 #: a word that changes when a model was trained or deleted
 MODELS: Final = "dropsight:models"
+#: the same of streamers
+STREAMERS: Final = "dropsight:streamers"
+#: sorted set of every live stream Redis knows; score: creation time in seconds
+STREAMS: Final = "dropsight:streams"
 
 
 def jobs(owner: str | None) -> str:
@@ -72,6 +78,9 @@ COUNTED: Final = "ds_counted"
 CANCEL: Final = "ds_cancel"
 BEGAN: Final = "ds_began"
 """when a job that waits for its parts was begun: from then on it is running for everybody"""
+# of a live stream: the attempt that has it, and that it shall end
+HOLDER: Final = "ds_holder"
+STOP: Final = "ds_stop"
 
 
 def events(job_id: str) -> str:
@@ -102,3 +111,18 @@ def cached(cache_key: str) -> str:
 def worker(name: str) -> str:
     """What a worker says of itself; expires with its lease."""
     return f"dropsight:worker:{name}"
+
+
+def stream_url(stream_id: str) -> str:
+    """The URL of a live stream with its password, until it ends."""
+    return f"dropsight:stream-url:{stream_id}"
+
+
+def stream_frame(stream_id: str) -> str:
+    """Number of the newest frame of a live stream."""
+    return f"dropsight:stream-frame:{stream_id}"
+
+
+def stream_watched(stream_id: str) -> str:
+    """Says that somebody looks at the frames of a live stream."""
+    return f"dropsight:stream-watched:{stream_id}"

@@ -91,6 +91,10 @@ class Tracking:
         story.score = max(story.score, detection.score)
         story.labels[detection.label, detection.class_id] += detection.score
 
+    def forget(self, number: int) -> None:
+        """Drop what is known of an object that is gone, for who follows a stream that has no end."""
+        del self._stories[number]
+
     def label(self, number: int) -> str:
         """The label that a track has most."""
         return self._identity(self._stories[number])[0]

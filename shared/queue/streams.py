@@ -1,0 +1,242 @@
+"""Live streams in Redis: submit, look up, list, stop, forget. A queue of their own, which only streamers listen on."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import redis
+from pydantic import BaseModel, ValidationError
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from shared.errors import PublicError
+from shared.jobs import ErrorInfo, JobState
+from shared.queue import keys
+from shared.queue.connection import queue_errors, text
+from shared.queue.jobs import CRASHED, CancelOutcome, state_of
+from shared.queue.solo import SoloQueue, retries
+from shared.settings import DAY, MINUTE, Settings
+from shared.streams import STREAM_FUNCTION, StreamProgress, StreamRequest
+
+#: streams that may wait
+MOST_WAITING: Final = 100
+#: attempts after a process of ours has died: a stream runs for days, and its camera may be what kills it
+MOST_ATTEMPTS: Final = 20
+#: seconds beyond the limit, in which a stream ends in order
+_GRACE: Final = 5 * MINUTE
+#: seconds for which the URL of a stream that nobody takes is kept, beyond its limit
+_URL_KEPT: Final = 7 * DAY
+#: seconds for which somebody who has asked for a frame is taken to look
+WATCHED_SECONDS: Final = 8
+#: seconds for which the number of the newest frame is kept
+_FRAME_KEPT: Final = 60
+
+#: what workers say of files, said of streams
+_WORDS: Final = {
+    "crashed": "The process that looked at the stream died, also when it was tried again.",
+    "out_of_memory": "The stream needs more memory than a streamer has.",
+    "timeout": "The stream did not end at its limit.",
+}
+
+# Say how a stream is, if the attempt still has it. KEYS: job hash, events, watched. ARGV: holder field, holder,
+# progress field, progress, stop field. {0: another attempt has it or it is gone, 1: go on, 2: end it; 1 if somebody
+# looks}.
+_REPORT = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return {0, 0} end
+redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', 32, '*', 'n', 1)
+redis.call('EXPIRE', KEYS[2], 3600)
+return {redis.call('HEXISTS', KEYS[1], ARGV[5]) + 1, redis.call('EXISTS', KEYS[3])}
+"""
+
+# Set a field of a job that is there. KEYS: job hash. ARGV: field, value.
+_SET = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+
+
+class StreamRecord(BaseModel):
+    """A stream as Redis knows it."""
+
+    request: StreamRequest
+    state: JobState
+    position: int | None = None
+    progress: StreamProgress | None = None
+    stopping: bool = False
+    attempts: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    error: ErrorInfo | None = None
+
+
+class Answer(NamedTuple):
+    """What a streamer hears when it says how a stream is."""
+
+    is_ours: bool
+    stop: bool
+    is_watched: bool
+
+
+class StreamQueue(SoloQueue):
+    """The queue of live streams. Safe to share between threads and greenlets."""
+
+    def __init__(self, connection: redis.Redis, settings: Settings) -> None:
+        super().__init__(connection, settings, keys.STREAM, keys.STREAMS)
+        self._report = connection.register_script(_REPORT)
+        self._set = connection.register_script(_SET)
+
+    # -- submit and look up
+
+    @queue_errors()
+    def submit(self, request: StreamRequest, url: str) -> int:
+        """Put a stream into the queue.
+
+        Args:
+            request: all but the URL.
+            url: with user and password; deleted when the stream ends.
+
+        Returns:
+            Its position, 1 for the next.
+
+        Raises:
+            PublicError: "queue_full".
+            TransientError: "queue_down".
+        """
+        lane, settings = self.lanes.lane, self._settings
+        job = lane.create_job(
+            STREAM_FUNCTION,
+            kwargs={"request": request.model_dump(mode="json")},
+            job_id=request.id,
+            timeout=settings.max_stream_seconds + _GRACE,
+            result_ttl=settings.result_ttl,
+            failure_ttl=settings.failure_ttl,
+            retry=retries(MOST_ATTEMPTS),
+            description=request.id,
+        )
+        pipe = self.redis.pipeline()
+        position = self._enqueue(job, request.created_at, MOST_WAITING, pipe)
+        pipe.set(keys.stream_url(request.id), url, ex=settings.max_stream_seconds + _URL_KEPT)
+        pipe.execute()
+        return position
+
+    @queue_errors()
+    def get(self, stream_id: str) -> StreamRecord | None:
+        """The stream, or None when Redis does not know it (any more)."""
+        return self.get_many([stream_id])[0]
+
+    @queue_errors()
+    def get_many(self, stream_ids: Sequence[str]) -> list[StreamRecord | None]:
+        """The streams in the order asked for; None for those that Redis does not know."""
+        pipe = self.redis.pipeline(transaction=False)
+        for stream_id in stream_ids:
+            pipe.hgetall(Job.key_for(stream_id))
+            pipe.lpos(self.lanes.lane.key, stream_id)
+        found = pipe.execute()
+        return [self._record(each, found[2 * i], found[2 * i + 1]) for i, each in enumerate(stream_ids)]
+
+    def _record(
+        self, stream_id: str, fields: Mapping[bytes | str, bytes | str], index: int | None
+    ) -> StreamRecord | None:
+        job = Job(stream_id, connection=self.redis, serializer=JSONSerializer)
+        try:
+            job.restore(fields)
+            request = StreamRequest.model_validate(job.kwargs["request"])
+        except (NoSuchJobError, KeyError, ValueError, ValidationError):
+            return None
+        state = state_of(job.get_status(refresh=False))
+        progress = fields.get(keys.PROGRESS.encode())
+        ended = job.ended_at if state.is_final else None
+        kept = self._settings.result_ttl if state is JobState.FINISHED else self._settings.failure_ttl
+        return StreamRecord(
+            request=request,
+            state=state,
+            position=index + 1 if index is not None and state is JobState.QUEUED else None,
+            progress=StreamProgress.model_validate_json(progress) if progress and state is JobState.RUNNING else None,
+            stopping=keys.STOP.encode() in fields and not state.is_final,
+            attempts=int(fields.get(keys.ATTEMPTS.encode(), 0)),
+            started_at=None if state is JobState.QUEUED else job.started_at,
+            finished_at=ended,
+            expires_at=ended + timedelta(seconds=kept) if ended is not None else None,
+            error=_error(fields.get(keys.ERROR.encode())) if state is JobState.FAILED else None,
+        )
+
+    @queue_errors()
+    def url(self, stream_id: str) -> str | None:
+        """The whole URL of a stream that has not ended."""
+        found = self.redis.get(keys.stream_url(stream_id))
+        return text(found) if found else None
+
+    # -- end and forget
+
+    @queue_errors()
+    def stop(self, stream_id: str) -> CancelOutcome:
+        """End a stream: a running one writes its summary first. Raises `PublicError("not_found")`."""
+        record = self.get(stream_id)
+        if record is None:
+            raise PublicError("not_found", "There is no such stream.")
+        if record.state.is_final:
+            return CancelOutcome.TOO_LATE
+        if record.state is JobState.QUEUED and record.attempts == 0 and self._is_new(stream_id):
+            self.forget_url(stream_id)
+            return self.cancel(stream_id)
+        self._set(keys=[Job.key_for(stream_id)], args=[keys.STOP, 1])
+        self.events.publish(stream_id)
+        return CancelOutcome.STOPPING
+
+    def _is_new(self, stream_id: str) -> bool:
+        """Whether no attempt has begun: there is nothing to sum up."""
+        return not self.redis.hexists(Job.key_for(stream_id), keys.HOLDER)
+
+    def forget(self, stream_id: str) -> bool:
+        """As of every job, and the URL."""
+        known = super().forget(stream_id)
+        with suppress(PublicError):  # it goes by itself in the end
+            self.forget_url(stream_id)
+        return known
+
+    @queue_errors()
+    def forget_url(self, stream_id: str) -> None:
+        """Delete the URL with its password."""
+        self.redis.delete(keys.stream_url(stream_id))
+
+    # -- what the streamer says
+
+    @queue_errors()
+    def hold(self, stream_id: str, holder: str) -> None:
+        """From here on this attempt has the stream, and no other."""
+        self._set(keys=[Job.key_for(stream_id)], args=[keys.HOLDER, holder])
+
+    @queue_errors()
+    def report(self, stream_id: str, holder: str, progress: StreamProgress) -> Answer:
+        """Say how a stream is, and hear what is wanted."""
+        code, watched = self._report(
+            keys=[Job.key_for(stream_id), keys.events(stream_id), keys.stream_watched(stream_id)],
+            args=[keys.HOLDER, holder, keys.PROGRESS, progress.model_dump_json(exclude_defaults=True), keys.STOP],
+        )
+        return Answer(code != 0, code == 2, bool(watched))
+
+    # -- the newest frame, which lies in storage
+
+    @queue_errors()
+    def tell_frame(self, stream_id: str, number: int) -> None:
+        """There is a new frame."""
+        self.redis.set(keys.stream_frame(stream_id), number, ex=_FRAME_KEPT)
+
+    @queue_errors()
+    def watch_frame(self, stream_id: str) -> str:
+        """What changes with each new frame; says that somebody looks."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.set(keys.stream_watched(stream_id), 1, ex=WATCHED_SECONDS)
+        pipe.get(keys.stream_frame(stream_id))
+        found = pipe.execute()[1]
+        return text(found) if found else ""
+
+
+def _error(raw: bytes | str | None) -> ErrorInfo:
+    error = ErrorInfo.model_validate_json(raw) if raw else CRASHED
+    return error.model_copy(update={"message": _WORDS.get(error.code, error.message)})
