@@ -13,7 +13,7 @@ from shared.queue.streams import StreamQueue
 from shared.settings import get_settings
 from shared.streams import STREAM_FUNCTIONS
 from worker.resident import ResidentWorker
-from worker.streams.job import LEAVE_SIGNAL
+from worker.streams import LEAVE_SIGNAL
 
 
 class Streamer(ResidentWorker):

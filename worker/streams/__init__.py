@@ -4,3 +4,9 @@
 has no time for; `scene` follows objects and says what happens; `recording` draws and writes; `watching` holds it all
 together and connects again; `job` is what the queue runs.
 """
+
+import signal
+from typing import Final
+
+#: has a streamer's process write down all it knows of its stream, and put it back into the queue
+LEAVE_SIGNAL: Final = signal.SIGUSR2

@@ -40,6 +40,7 @@ from shared.streams import (
 from worker.models.base import DetectionModel
 from worker.models.detections import Detections
 from worker.models.registry import ModelCache
+from worker.streams import LEAVE_SIGNAL
 from worker.streams.recording import Recorder
 from worker.streams.sources import Patience
 from worker.streams.watching import Order, Plan, Reason, StuckError, Watcher
@@ -71,9 +72,6 @@ class Tools:
     leaving: threading.Event
     """the streamer is being stopped"""
 
-
-#: has the process write down all it knows of its stream, and put it back into the queue
-LEAVE_SIGNAL: Final = signal.SIGUSR2
 
 _tools: Tools | None = None
 

@@ -26,6 +26,8 @@ from worker.videos.probing import quarter_turns
 #: seconds that a frame may be before or behind its time; beyond, the stream's clock has jumped
 _MOST_AHEAD: Final = 10.0
 _MOST_BEHIND: Final = 1.0
+#: containers whose timestamps are made up: frames count when they come
+_WITHOUT_TIMES: Final = frozenset({"mpjpeg", "mjpeg", "h264", "hevc"})
 #: of the time between two frames that are wanted: against the rounding of timestamps
 _SLACK: Final = 0.98
 _BROKEN: Final = "The stream broke off."
@@ -71,6 +73,7 @@ class LiveReader:
         self._error: BaseException | None = None
         self._closing = threading.Event()
         self._clock: tuple[float, float] | None = None
+        self._has_times = True
         self._last = float("-inf")
         #: frames that nobody had time for
         self.dropped = 0
@@ -121,6 +124,7 @@ class LiveReader:
             raise BadInputError("no_video_stream", "There are no pictures in the stream.")
         best = container.streams.best("video")
         stream = next((stream for stream in streams if stream is best), streams[0])
+        self._has_times = container.format.name not in _WITHOUT_TIMES
         context = stream.codec_context
         context.options = self._limits.decoder_options
         context.thread_count = 1  # frames of several threads come late
@@ -159,7 +163,7 @@ class LiveReader:
 
     def _due(self, frame: VideoFrame, now: float) -> float:
         """When a frame is to be shown: as long after the first one as its timestamp says."""
-        if frame.pts is None or frame.time_base is None:
+        if not self._has_times or frame.pts is None or frame.time_base is None:
             return now
         stamp = float(frame.pts * frame.time_base)
         if self._clock is not None:
