@@ -49,6 +49,16 @@ def programs(settings: Settings, redis_command: Sequence[str] | None) -> list[Pr
     if settings.allow_training and can_train():
         stop_seconds = settings.drain_timeout + 10
         found.append(Program("trainer", [python, "-m", "worker.trainer"], priority=30, stop_seconds=stop_seconds))
+    if settings.allow_streams:
+        found.append(
+            Program(
+                "streamer",
+                [python, "-m", "worker.streamer"],
+                priority=30,
+                stop_seconds=settings.drain_timeout + 10,
+                copies=settings.streamers,
+            )
+        )
     if settings.webhooks_on:
         found.append(Program("webhooks", [python, "-m", "web.webhooks"], priority=20, stop_seconds=15))
     if redis_command is not None:

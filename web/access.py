@@ -43,6 +43,8 @@ OPEN: Final = frozenset(
 )
 #: where who has no key is led to the sign-in
 PAGES: Final = frozenset({"views.index", "status.page", "training_pages.trainings", "training_pages.training"})
+#: pages for browsers, and JSON for others
+_BOTH: Final = frozenset({"streams.list_all", "streams.get_stream"})
 COOKIE: Final = "dropsight_key"
 COOKIE_AGE: Final = timedelta(days=30)
 
@@ -110,7 +112,7 @@ def _need_key(keys: ApiKeys) -> Response | None:
     g.owner = keys.owner_of(key) if key else None
     if g.owner is not None or request.endpoint is None or request.endpoint in OPEN or request.method == "OPTIONS":
         return None
-    if request.endpoint in PAGES:
+    if request.endpoint in PAGES or (request.endpoint in _BOTH and "text/html" in request.headers.get("Accept", "")):
         return redirect(url_for("access.sign_in_page"), 303)  # type: ignore[return-value]
     raise PublicError("unauthorized", "This needs an API key: `Authorization: Bearer <key>`, or sign in on the page.")
 

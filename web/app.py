@@ -21,6 +21,8 @@ from web import (
     results,
     security,
     status,
+    stream_files,
+    streams,
     training_pages,
     trainings,
     uploads,
@@ -50,7 +52,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         + settings.max_files * FORM_FIELDS_BYTES,
         MAX_FORM_MEMORY_SIZE=FORM_FIELDS_BYTES,
         MAX_FORM_PARTS=settings.max_files + 32,
-        TAGS=["Jobs", "Results", "Models", "Trainings", "Operations"],
+        TAGS=["Jobs", "Results", "Models", "Streams", "Trainings", "Operations"],
         SPEC_FORMAT="json",
         HTTP_ERROR_SCHEMA=ERROR_SCHEMA,
         VALIDATION_ERROR_SCHEMA=ERROR_SCHEMA,
@@ -79,6 +81,8 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         app.register_blueprint(blueprint)
     status.register(app)
     training_pages.register(app)
+    streams.register(app)
+    app.register_blueprint(stream_files.bp)
     app.teardown_request(incoming.discard_unclaimed)
     app.context_processor(lambda: {"version": app.version})
     app.wsgi_app = SlowBodies(app.wsgi_app, settings)  # type: ignore[method-assign]

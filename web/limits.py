@@ -16,7 +16,7 @@ from web.access import owner
 from web.services import Services
 
 #: what is counted: work is made by uploads, and a sign-in is where keys could be tried
-LIMITED: Final = frozenset({"uploads.upload", "again.again", "trainings.create", "access.sign_in"})
+LIMITED: Final = frozenset({"uploads.upload", "again.again", "streams.create", "trainings.create", "access.sign_in"})
 #: an IPv6 customer has a network of this size at least
 _V6_NETWORK: Final = 64
 

@@ -8,6 +8,7 @@ from flask import current_app
 from shared.catalog import Catalog, CatalogReader
 from shared.queue import Fleet, JobQueue, Tally, connect, keys
 from shared.queue.overview import Overview
+from shared.queue.streams import StreamQueue
 from shared.queue.trainings import TrainingQueue
 from shared.safe_http import SafeClient
 from shared.settings import Settings
@@ -32,6 +33,8 @@ class Services:
     trained: TrainedModels
     trainings: TrainingQueue
     trainers: Fleet
+    streams: StreamQueue
+    streamers: Fleet
 
     @classmethod
     def open(cls, settings: Settings) -> "Services":
@@ -52,6 +55,8 @@ class Services:
             trained=trained,
             trainings=TrainingQueue(connection, settings),
             trainers=Fleet(connection, keys.TRAINERS),
+            streams=StreamQueue(connection, settings),
+            streamers=Fleet(connection, keys.STREAMERS),
         )
 
     def close(self) -> None:
