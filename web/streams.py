@@ -11,6 +11,7 @@ from shared import logs
 from shared.errors import BadInputError, PublicError
 from shared.jobs import JobOptions, new_job_id, result_prefix
 from shared.queue import CancelOutcome
+from shared.results import object_string
 from shared.stream_urls import parse_stream_url, stream_client
 from shared.streams import StreamOptions, StreamRequest, StreamSummary, StreamView
 from web.access import owner
@@ -161,7 +162,11 @@ def list_all() -> StreamList | Response:
         for entry in catalog.models.values()
         if entry.task != "classification" and (installed is None or entry.name in installed)
     ]
-    return make_response(render_template("streams.html", found=found, models=models, default=catalog.in_use(installed)))
+    return make_response(
+        render_template(
+            "streams.html", found=found, models=models, default=catalog.in_use(installed), words=object_string
+        )
+    )
 
 
 @bp.get("/streams/<stream_id>")

@@ -1,4 +1,4 @@
-"""`python -m worker.health [trainers]`: exit status 0 if the worker (or trainer) on this host is alive and ready."""
+"""`python -m worker.health [trainers|streamers]`: status 0 if the worker (or one of these) on this host is alive and ready."""
 
 import socket
 import sys
@@ -9,7 +9,7 @@ from shared.settings import get_settings
 
 def main() -> int:
     """Ask Redis for the heartbeat of a worker of this host."""
-    members = keys.TRAINERS if "trainers" in sys.argv[1:] else keys.WORKERS
+    members = {"trainers": keys.TRAINERS, "streamers": keys.STREAMERS}.get("".join(sys.argv[1:]), keys.WORKERS)
     fleet = Fleet(connect(get_settings().redis_url, patient=False), members)
     return 0 if any(worker.host == socket.gethostname() and worker.ready for worker in fleet.workers()) else 1
 

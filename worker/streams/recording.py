@@ -14,6 +14,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
+import cv2
+import numpy as np
+
 from shared.results import Detection
 from shared.streams import StreamOptions, StreamSegment, StreamState
 from shared.videos import TICKS_PER_SECOND, VideoFacts
@@ -182,6 +185,7 @@ class Recorder:
 
     def _take(self, seen: Seen) -> None:
         drawn = draw_detections(seen.pixels, seen.found, seen.detections.masks)
+        draw_places(drawn, self._options)
         now = time.monotonic()
         if now - self._latest >= (_WATCHED_GAP if self._is_watched() else _UNWATCHED_GAP):
             self._latest = now
@@ -254,3 +258,16 @@ class Recorder:
             total -= oldest.seconds
             with self._lock:
                 self._segments.remove(oldest)
+
+
+def draw_places(pixels: Pixels, options: StreamOptions) -> None:
+    """Draw the line and the zone that are counted at, white on black, so that they are seen on anything."""
+    size = np.array([pixels.shape[1], pixels.shape[0]])
+    width = max(1, round(max(pixels.shape) / 400))
+    places = [(np.reshape(options.line, (2, 2)), False)] if options.line is not None else []
+    if options.zone is not None:
+        places.append((np.array(options.zone), True))
+    for shares, closed in places:
+        points = np.rint(shares * size).astype(np.int32).reshape(-1, 1, 2)
+        for thickness, colour in ((3 * width, (0, 0, 0)), (width, (255, 255, 255))):
+            cv2.polylines(pixels, [points], closed, colour, thickness, cv2.LINE_AA)

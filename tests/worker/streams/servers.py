@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import closing, suppress
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Final
 
 import av
@@ -51,17 +52,40 @@ def play(container: Any, ending: threading.Event) -> None:
         number += 1
 
 
+def replay(file: Path, container: Any, ending: threading.Event) -> None:
+    """Send a video's packets at real time pace, again and again."""
+    begin, offset = time.monotonic(), 0.0
+    with av.open(str(file)) as source:
+        stream = container.add_stream_from_template(source.streams.video[0])
+    while not ending.is_set():
+        with av.open(str(file)) as source:
+            video, last = source.streams.video[0], offset
+            for packet in source.demux(video):
+                if packet.dts is None or packet.pts is None or packet.time_base is None:
+                    continue
+                shift = round(offset / packet.time_base)
+                packet.pts += shift
+                packet.dts += shift
+                packet.stream = stream
+                last = float((packet.dts + (packet.duration or 0)) * packet.time_base)
+                if ending.wait(max(0, begin + float(packet.dts * packet.time_base) - time.monotonic())):
+                    return
+                container.mux(packet)
+            offset = last
+
+
 class Camera(http.server.ThreadingHTTPServer):
-    """`/live.ts`, `/live.mjpg`, `/live.m3u8`. Others behave like their names."""
+    """`/live.ts`, `/live.mjpg`, `/live.m3u8`, `/file.ts`. Others behave like their names."""
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int = 0, playlist: str = "") -> None:
+    def __init__(self, port: int = 0, playlist: str = "", file: Path | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Requests)
         self.begin = time.monotonic()
         #: what `/evil.m3u8` says
         self.playlist = playlist
+        self.file = file
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.ending = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -104,6 +128,10 @@ class _Requests(http.server.BaseHTTPRequestHandler):
             self._begin("video/mp2t")
             with av.open(self.wfile, "w", format="mpegts") as container:
                 play(container, self.server.ending)
+        elif name == "file.ts" and self.server.file is not None:
+            self._begin("video/mp2t")
+            with av.open(self.wfile, "w", format="mpegts") as container:
+                replay(self.server.file, container, self.server.ending)
         elif name == "live.mjpg":
             self._begin("multipart/x-mixed-replace; boundary=frame")
             self._play_pictures()

@@ -39,7 +39,7 @@ function showCounting(totals) {
   /** @type {Node[]} */
   const found = [];
   const add = (/** @type {string} */ name, /** @type {Record<string, number>} */ counts) => {
-    const text = Object.entries(counts).map(([label, count]) => `${count} ${label}`).join(", ") || "0";
+    const text = Object.entries(counts).map(([label, count]) => `${label} ${count}`).join(", ") || "0";
     found.push(el("div", {}, el("dt", { text: name }), el("dd", { text })));
   };
   if (totals?.line) {
