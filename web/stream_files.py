@@ -16,7 +16,7 @@ from web.ids import checked_id
 from web.results import serve
 from web.services import Services, services
 from web.stream_views import need_own
-from web.streams import need_permission
+from web.streams import OFF, need_permission
 
 bp = APIBlueprint("stream_files", __name__, tag="Streams")
 bp.before_request(need_permission)
@@ -32,7 +32,9 @@ _BOUNDARY: Final = "frame"
 @bp.get("/streams/<stream_id>/latest.jpg")
 @bp.doc(
     summary="The newest drawn frame",
-    responses=answers(("image/jpeg",), {200: "The frame.", 304: "As the client has it.", 404: "There is none (yet)."}),
+    responses=answers(
+        ("image/jpeg",), {200: "The frame.", 304: "As the client has it.", 403: OFF, 404: "There is none (yet)."}
+    ),
 )
 def latest(stream_id: str) -> Response:
     """The newest frame."""
@@ -46,12 +48,13 @@ def latest(stream_id: str) -> Response:
 @bp.doc(
     summary="The drawn frames as they come",
     description=f"Up to 4 a second, as MJPEG, which an <img> shows. Ends with the stream, or after {LONGEST:.0f} s.",
-    responses=answers(("multipart/x-mixed-replace",), {200: "The frames.", 404: "There is no such stream."}),
+    responses=answers(("multipart/x-mixed-replace",), {200: "The frames.", 403: OFF, 404: "There is no such stream."}),
 )
 def live(stream_id: str) -> Response:
     """The frames."""
     parts = services()
-    _check(parts, stream_id)
+    if not _check(parts, stream_id):
+        raise PublicError("not_found", "There is no such stream, or it has expired.")
     if request.method == "HEAD":
         frames: Iterator[bytes] = iter(())
     else:
@@ -92,7 +95,9 @@ def _frames(parts: Services, stream_id: str) -> Iterator[bytes]:
 @bp.doc(
     summary="A piece of drawn video",
     description="`number` is that of `segments`. Old pieces go: STREAM_KEEP_SECONDS says when.",
-    responses=answers(("video/mp4",), {200: "The video.", 304: "As the client has it.", 404: "There is none."}),
+    responses=answers(
+        ("video/mp4",), {200: "The video.", 304: "As the client has it.", 403: OFF, 404: "There is none."}
+    ),
 )
 def segment(stream_id: str, number: int) -> Response:
     """A piece of video."""
@@ -102,7 +107,9 @@ def segment(stream_id: str, number: int) -> Response:
     return serve(segment_key(stream_id, number), "video/mp4", stream_id, segment_name(number), "stream")
 
 
-def _check(parts: Services, stream_id: str) -> None:
+def _check(parts: Services, stream_id: str) -> bool:
+    """Whether Redis knows the stream. Raises `PublicError("forbidden")` if it is another key's."""
     record = parts.streams.get(checked_id(stream_id))
     if record is not None:
         need_own(record)
+    return record is not None

@@ -1,7 +1,7 @@
 """`/streams`: live streams that are looked at until somebody ends them. Only where they are on."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, current_app, jsonify, make_response, redirect, render_template, stream_with_context
@@ -25,6 +25,8 @@ from web.services import Services, services
 from web.stream_views import find_stream, list_streams, need_own, states
 
 bp = APIBlueprint("streams", __name__, tag="Streams")
+
+OFF: Final = "Streams are off, or this one is another key's."
 
 
 class StreamForm(BaseModel):
@@ -81,7 +83,8 @@ def need_permission() -> None:
         "addresses, and from those that the operator has listed in STREAM_HOSTS."
     ),
     responses={
-        403: "Streams are off.",
+        403: OFF,
+        503: "Redis or storage is away; see `Retry-After`.",
         422: "An option is wrong, there is no such model, or the URL may not be looked at.",
         429: "Too many streams wait.",
     },
@@ -148,7 +151,7 @@ def _request(form: StreamForm, url: str, model: str) -> StreamRequest:
 
 @bp.get("/streams")
 @bp.output(StreamList)
-@bp.doc(summary="List streams", description="The newest ones. A browser gets a page.")
+@bp.doc(summary="List streams", description="The newest ones. A browser gets a page.", responses={403: OFF})
 def list_all() -> StreamList | Response:
     """The newest streams, or the page that has them and a form."""
     parts = services()
@@ -174,7 +177,7 @@ def list_all() -> StreamList | Response:
 @bp.doc(
     summary="State of a stream, and what was seen",
     description="A browser gets a page.",
-    responses={404: "There is no such stream."},
+    responses={403: OFF, 404: "There is no such stream."},
 )
 def get_stream(stream_id: str) -> StreamView | Response:
     """The stream, or its page."""
@@ -191,7 +194,7 @@ def get_stream(stream_id: str) -> StreamView | Response:
         "Server-sent events `job`, about one a second, with the stream as data (without `segments` and `events` while "
         "it runs), until `end`."
     ),
-    responses=answers(("text/event-stream",), {200: "The events.", 404: "There is no such stream."}),
+    responses=answers(("text/event-stream",), {200: "The events.", 403: OFF, 404: "There is no such stream."}),
 )
 def stream_events(stream_id: str) -> Response:
     """News of one stream."""
@@ -209,7 +212,7 @@ def stream_events(stream_id: str) -> Response:
 @bp.doc(
     summary="End a stream",
     description="A running one writes its summary and is then `finished`; one that waits is `canceled`.",
-    responses={404: "There is no such stream.", 409: "It has ended already."},
+    responses={403: OFF, 404: "There is no such stream.", 409: "It has ended already."},
 )
 def stop(stream_id: str) -> StreamView | Response:
     """End a stream in order."""
@@ -228,7 +231,7 @@ def stop(stream_id: str) -> StreamView | Response:
 @bp.doc(
     summary="Delete a stream",
     description="Ends it at once, and deletes its videos and documents.",
-    responses={404: "There is no such stream."},
+    responses={403: OFF, 404: "There is no such stream."},
 )
 def delete(stream_id: str) -> tuple[str, int]:
     """Delete all there is of a stream."""
