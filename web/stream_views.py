@@ -54,6 +54,14 @@ def find_stream(services: Services, stream_id: str) -> StreamView:
     return found
 
 
+def new_stream(services: Services, stream_id: str) -> StreamView:
+    """A stream that was queued just now: storage has nothing of it yet. Raises `PublicError("not_found")`."""
+    record = services.streams.get(stream_id)
+    if record is None:
+        raise PublicError("not_found", "The stream was deleted.")
+    return StreamView(**_fields(record))
+
+
 def summary_of(record: StreamRecord) -> StreamSummary:
     """A stream as lists show it."""
     return StreamSummary(**_fields(record))

@@ -22,7 +22,7 @@ from web.errors import wants_html
 from web.ids import checked_id
 from web.live import follow
 from web.services import Services, services
-from web.stream_views import find_stream, list_streams, need_own, states
+from web.stream_views import find_stream, list_streams, need_own, new_stream, states
 
 bp = APIBlueprint("streams", __name__, tag="Streams")
 
@@ -95,7 +95,7 @@ def create(form_data: StreamForm) -> Response:
     stream = _request(form, _checked_url(parts, form.url), _model(parts, form.model))
     parts.streams.submit(stream, form.url.strip())
     note_jobs([stream.id])
-    view = find_stream(parts, stream.id)
+    view = new_stream(parts, stream.id)
     if wants_html():
         return redirect(view.links.self, 303)  # type: ignore[return-value]
     response = jsonify(view.model_dump(mode="json"))
