@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenContext, Watch
 from tests.conftest import Live, start_live, stop_live
@@ -73,7 +73,7 @@ def test_a_stream_from_the_form_to_its_summary(
     expect(page.get_by_text("None yet.")).to_be_visible()
 
 
-def test_without_scripts(open_context: OpenContext, camera: Camera, chromium: Browser) -> None:
+def test_without_scripts(open_context: OpenContext, camera: Camera) -> None:
     page = open_context(java_script_enabled=False).new_page()
     page.goto("/streams")
     page.get_by_label("Address of the stream").fill(f"{camera.url}/live.mjpg")

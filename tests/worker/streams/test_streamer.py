@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,13 @@ from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
 from shared.streams import LATEST_FRAME, StreamOptions, StreamRequest, StreamResult, StreamState
 from tests.worker.streams.servers import Camera
+from tests.worker.test_resident import wait_for as wait_for_soon
 
 pytestmark = pytest.mark.stack
 
 LEASE = 3
+#: processes are started, also on a machine that is busy
+wait_for = partial(wait_for_soon, seconds=60)
 
 
 class Bench:
@@ -98,13 +101,6 @@ class Bench:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 @pytest.fixture
