@@ -68,8 +68,7 @@ def live(stream_id: str) -> Response:
 
 def _frames(parts: Services, stream_id: str) -> Iterator[bytes]:
     seen: str | None = None
-    now = time.monotonic()
-    end, next_look = now + LONGEST, now + _STATE_LOOK
+    end, next_look = time.monotonic() + LONGEST, float("-inf")
     yield f"--{_BOUNDARY}\r\n".encode()
     while (now := time.monotonic()) < end:
         number = parts.streams.watch_frame(stream_id)

@@ -22,9 +22,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from shared.jobs import new_job_id
+from shared.jobs import JobOptions, new_job_id
 from shared.runs import RunRequest
 from shared.settings import Settings
+from shared.streams import StreamOptions, StreamRequest
 from shared.trainings import REPORT_DOCUMENT, StoredDataset, TrainingRequest, training_key
 from tests.web.conftest import PlayedWorker, Upload, announce, picture
 from web.results import ARTIFACTS
@@ -42,7 +43,7 @@ EXAMPLES = 40
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"allow_training": True})
+    return settings.model_copy(update={"allow_training": True, "allow_streams": True})
 
 
 def queue_training(services: Services, name: str) -> str:
@@ -57,6 +58,21 @@ def queue_training(services: Services, name: str) -> str:
     return request.id
 
 
+def queue_stream(services: Services) -> str:
+    """A stream that has ended: the frames of another would come for ever."""
+    request = StreamRequest(
+        id=new_job_id(),
+        url="http://a/",
+        model="small",
+        options=JobOptions(),
+        stream=StreamOptions(),
+        created_at=datetime.now(UTC),
+    )
+    services.streams.submit(request, "http://a/")
+    services.streams.stop(request.id)
+    return request.id
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_answers_are_as_described(
     app: APIFlask, services: Services, upload: Upload, played: PlayedWorker, mode: GenerationMode
@@ -68,18 +84,21 @@ def test_answers_are_as_described(
     ids = [None, finished, upload((picture(9, 9), "b.jpg")).get_json()["id"]]
     trainings = [None, *(queue_training(services, name) for name in ("one", "two"))]
     names = [None, "original", *ARTIFACTS]
+    streams = [None, queue_stream(services)]
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
     statuses: Counter[str] = Counter()
     failures = []
     for found in schema.get_all_operations():
         assert isinstance(found, Ok)
         operation = found.ok()
+        announce(services, "small")  # anew: all of it takes longer than a worker may be silent
 
         @given(
             case=operation.as_strategy(generation_mode=mode),
             job_id=st.sampled_from(ids),
             name=st.sampled_from(names),
             training_id=st.sampled_from(trainings),
+            stream_id=st.sampled_from(streams),
         )
         @hypothesis_settings(
             max_examples=EXAMPLES,
@@ -88,8 +107,15 @@ def test_answers_are_as_described(
             database=None,
             suppress_health_check=list(HealthCheck),
         )
-        def ask(case: schemathesis.Case[Any], job_id: str | None, name: str | None, training_id: str | None) -> None:
-            for parameter, value in (("job_id", job_id), ("name", name), ("training_id", training_id)):
+        def ask(
+            case: schemathesis.Case[Any],
+            job_id: str | None,
+            name: str | None,
+            training_id: str | None,
+            stream_id: str | None,
+        ) -> None:
+            ids = (("job_id", job_id), ("name", name), ("training_id", training_id), ("stream_id", stream_id))
+            for parameter, value in ids:
                 if parameter in case.path_parameters and value is not None:
                     case.path_parameters[parameter] = value
             response = case.call()

@@ -4,7 +4,6 @@ A thread of its own draws, encodes and writes. It never holds up who looks at fr
 drawn.
 """
 
-import logging
 import queue
 import threading
 import time
@@ -25,8 +24,6 @@ from worker.models.detections import Detections
 from worker.videos.decoding import Pixels
 from worker.videos.encoding import SegmentEncoder
 from worker.videos.muxing import Part, write_video
-
-log = logging.getLogger(__name__)
 
 #: frames that wait to be drawn
 _WAITING: Final = 3
@@ -245,8 +242,6 @@ class Recorder:
             with self._lock:
                 self._segments.append(segment)
                 self.last_segment = number
-        else:
-            log.warning("segment %d of a stream could not be kept", number)
         self._drop_old()
 
     def _drop_old(self) -> None:
