@@ -5,7 +5,7 @@ another attempt goes on when a process dies.
 """
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -192,6 +192,7 @@ class StreamSummary(BaseModel):
     expires_at: datetime | None = None
     error: ErrorInfo | None = None
     links: StreamLinks
+    colours: dict[str, str] = Field({}, description="label -> #rrggbb, as drawn")
 
 
 class StreamView(StreamSummary):
@@ -200,7 +201,6 @@ class StreamView(StreamSummary):
     segments: list[StreamSegment] = []
     events: list[StreamEvent] = []
     result: StreamResult | None = None
-    colours: Annotated[dict[str, str], Field(description="label -> #rrggbb, as drawn")] = {}
 
 
 def segment_name(number: int) -> str:

@@ -42,16 +42,13 @@ def find_stream(services: Services, stream_id: str) -> StreamView:
         if result is None:
             raise PublicError("not_found", "There is no such stream, or it has expired.")
         return _of_result(services, result)
-    if record.state is JobState.FINISHED and result is not None:
-        found = StreamView(
-            **_fields(record), result=result, segments=result.segments, events=result.events, colours=_colours(result)
-        )
-    else:
-        state = _stored(services, stream_id, STATE_DOCUMENT, StreamState)
-        if state is None:
-            return StreamView(**_fields(record))
-        found = StreamView(**_fields(record), segments=state.segments, events=state.events, colours=_colours(state))
-    return found
+    seen = result if record.state is JobState.FINISHED else None
+    state = seen or _stored(services, stream_id, STATE_DOCUMENT, StreamState)
+    fields = _fields(record)
+    if state is None:
+        return StreamView(**fields)
+    fields["colours"] = _colours(state) | _colours_now(record)
+    return StreamView(**fields, result=seen, segments=state.segments, events=state.events)
 
 
 def new_stream(services: Services, stream_id: str) -> StreamView:
@@ -128,6 +125,7 @@ def _fields(record: StreamRecord) -> dict[str, object]:
         "stream": request.stream,
         "created_at": request.created_at,
         "links": _links(request.id),
+        "colours": _colours_now(record),
     }
 
 
@@ -140,6 +138,15 @@ def _links(stream_id: str) -> StreamLinks:
     )
 
 
+def _colours_now(record: StreamRecord) -> dict[str, str]:
+    """Of what is to be seen now and was counted."""
+    progress = record.progress
+    return _colours_of(*progress.now, *progress.totals.counts) if progress is not None else {}
+
+
 def _colours(seen: StreamState | StreamResult) -> dict[str, str]:
-    labels = dict.fromkeys([*seen.totals.counts, *(seen.timeline.most if seen.timeline is not None else ())])
+    return _colours_of(*seen.totals.counts, *(seen.timeline.most if seen.timeline is not None else ()))
+
+
+def _colours_of(*labels: str) -> dict[str, str]:
     return {label: css(colour_of(label)) for label in labels}

@@ -108,13 +108,11 @@ function show() {
   showCounting(totals);
 }
 
-/** What the events of the server do not have. */
+/** What the news of the server do not have. */
 async function refresh() {
   try {
-    const found = await ask(path);
-    stream.colours = found.colours;
-    stream.segments = found.segments;
-    showSegments(found.segments);
+    stream.segments = (await ask(path)).segments;
+    showSegments(stream.segments);
   } catch (error) {
     toast(/** @type {Error} */ (error).message);
   }
@@ -140,7 +138,7 @@ function follow() {
   source.addEventListener("job", (event) => {
     const next = JSON.parse(event.data);
     const before = stream;
-    stream = { ...before, ...next, segments: next.segments ?? before.segments, colours: next.colours ?? before.colours };
+    stream = { ...before, ...next, segments: next.segments ?? before.segments, colours: { ...before.colours, ...next.colours } };
     if (stream.state === "gone") {
       source.close();
       location.assign(url("/streams"));
@@ -155,8 +153,7 @@ function follow() {
       return;
     }
     if (stream.progress?.events?.length) showEvents(stream.progress.events);
-    const labels = Object.keys(stream.progress?.totals?.counts ?? {});
-    if (stream.progress?.segments !== before.progress?.segments || labels.some((label) => !stream.colours?.[label])) refresh();
+    if (stream.progress?.segments !== before.progress?.segments) refresh();
     if (stream.progress?.phase === "running" && before.progress?.phase !== "running") showPicture();
   });
   source.addEventListener("end", () => source.close());
