@@ -173,6 +173,7 @@ def test_secrets_of_the_url_are_seen_nowhere(
     for text in (*seen, caplog.text, str(job)):
         assert "secret" not in text
         assert "veiled" not in text
+    assert "No streamer is alive" in seen[0]
     assert "rtsp://10.9.8.7/stream1" in seen[-1]
     assert streams.url(stream_id) == CAMERA
     view = client.get(f"/streams/{stream_id}").get_json()
