@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.jobs import ErrorInfo, JobId, JobOptions, JobState, result_key
 from shared.results import SCHEMA_VERSION, ModelUsed
-from shared.videos import LineCounts, Share, Timeline, VideoOptions, ZoneCorners, ZoneCounts
+from shared.videos import LineCounts, Share, Timeline, ZoneCorners, ZoneCounts
 
 #: the job function, named by its path
 STREAM_FUNCTION: Final = "worker.streams.job.run"
@@ -42,10 +42,6 @@ class StreamOptions(_Document):
         None, description="x1, y1, x2, y2: who crosses it is counted, by direction"
     )
     zone: ZoneCorners | None = Field(None, description="corners of a polygon: who is inside is counted")
-
-    def of_video(self) -> VideoOptions:
-        """The same for a video. Raises `pydantic.ValidationError` for a line or a zone that is none."""
-        return VideoOptions(fps=self.fps, max_side=self.max_side, line=self.line, zone=self.zone)
 
 
 class StreamRequest(_Document):

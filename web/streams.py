@@ -14,6 +14,7 @@ from shared.queue import CancelOutcome
 from shared.results import object_string
 from shared.stream_urls import parse_stream_url, stream_client
 from shared.streams import StreamOptions, StreamRequest, StreamSummary, StreamView
+from shared.videos import VideoOptions
 from web.access import owner
 from web.access_log import note_jobs
 from web.choosing import installed_models, wanted_models
@@ -23,6 +24,7 @@ from web.ids import checked_id
 from web.live import follow
 from web.services import Services, services
 from web.stream_views import find_stream, list_streams, need_own, new_stream, states
+from web.video_fields import first_wrong
 
 bp = APIBlueprint("streams", __name__, tag="Streams")
 
@@ -127,16 +129,13 @@ def _model(parts: Services, name: str) -> str:
 
 
 def _request(form: StreamForm, url: str, model: str) -> StreamRequest:
-    fields: dict[str, Any] = form.model_dump(include={"fps", "max_side", "seconds"})
-    fields["line"] = form.line.replace(",", " ").split() or None
-    fields["zone"] = [corner.split(",") for corner in form.zone.split()] or None
     try:
-        stream = StreamOptions.model_validate(fields)
-        stream.of_video()
+        counted = VideoOptions.model_validate(form.model_dump(include={"line", "zone"}))
+        stream = StreamOptions(
+            fps=form.fps, max_side=form.max_side, seconds=form.seconds, line=counted.line, zone=counted.zone
+        )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = f"{first['loc'][0]}: " if first["loc"] else ""
-        raise BadInputError("invalid_option", name + first["msg"].removeprefix("Value error, ")) from None
+        raise first_wrong(error, "stream") from None
     return StreamRequest(
         id=new_job_id(),
         url=url,

@@ -50,7 +50,11 @@ def video_options(form: VideoFields, before: VideoOptions | None = None) -> Vide
     try:
         return VideoOptions.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "video"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise BadInputError("invalid_option", f"{name}: {reason}") from None
+        raise first_wrong(error, "video") from None
+
+
+def first_wrong(error: ValidationError, whole: str) -> BadInputError:
+    """What is wrong first with options, in public words; `whole`: what they are called together."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else whole
+    return BadInputError("invalid_option", f"{name}: {first['msg'].removeprefix('Value error, ')}")

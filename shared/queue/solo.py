@@ -11,6 +11,7 @@ from shared.queue import keys, scripts
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
 from shared.queue.jobs import CancelOutcome, JobQueue
+from shared.queue.parts import Parts
 from shared.queue.work import SoloLane
 from shared.settings import Settings
 
@@ -33,6 +34,11 @@ class SoloQueue:
         self._jobs = JobQueue(connection, settings)
         self._settings = settings
         self._bury = connection.register_script(scripts.BURY)
+
+    @property
+    def parts(self) -> Parts:
+        """As `Work`: none of these has any."""
+        return self._jobs.parts
 
     @queue_errors()
     def ids(self, limit: int) -> list[str]:

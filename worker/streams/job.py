@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -40,6 +39,7 @@ from shared.streams import (
 from worker.models.base import DetectionModel
 from worker.models.detections import Detections
 from worker.models.registry import ModelCache
+from worker.scratch import scratch_folder, sweep_scratch
 from worker.streams import LEAVE_SIGNAL
 from worker.streams.recording import Recorder
 from worker.streams.sources import Patience
@@ -83,6 +83,7 @@ def set_up(settings: Settings, patience: Patience | None = None) -> dict[str, An
         What the streamer announces of itself.
     """
     global _tools
+    sweep_scratch()
     leaving = threading.Event()
     signal.signal(LEAVE_SIGNAL, lambda _signum, _frame: leaving.set())
     reader = CatalogReader(settings.catalog, settings.default_model)
@@ -168,9 +169,9 @@ class _Attempt:
             self._tools.patience,
             limits,
         )
-        with tempfile.TemporaryDirectory(prefix="dropsight-stream-") as folder:
+        with scratch_folder() as folder:
             recorder = Recorder(
-                Path(folder),
+                folder,
                 request.stream,
                 settings.stream_segment_seconds,
                 settings.stream_keep_seconds,
