@@ -1,4 +1,4 @@
-"""`python -m worker.health [trainers|streamers]`: status 0 if the worker (or one of these) on this host is alive and ready."""
+"""`python -m worker.health [trainers|streamers]`: status 0 if such a worker (else a plain one) on this host is ready."""
 
 import socket
 import sys
