@@ -1,4 +1,4 @@
-"""`python -m worker.health [trainers|streamers]`: status 0 if such a worker (else a plain one) on this host is ready."""
+"""`python -m worker.health [trainers|streamers]`: status 0 if such a worker (else a plain one) on this host is up."""
 
 import socket
 import sys
