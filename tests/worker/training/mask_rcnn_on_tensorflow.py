@@ -254,7 +254,7 @@ def overfit(data: Path, folder: Path) -> None:
     people = read_dataset(data / "pennfudan")
     eight = replace(people, samples=people.samples[:8])
     config = MaskRcnnConfig(
-        epochs=150, batch_size=8, val=0, test=0, learning_rate=3e-3, weight_decay=0, ema_decay=0.9, augmentation=PLAIN
+        epochs=80, batch_size=8, val=0, test=0, learning_rate=3e-3, weight_decay=0, ema_decay=0.9, augmentation=PLAIN
     )
     small = small_entry("eight", 192)
     run = train_mask_rcnn(small, eight, folder, config)
