@@ -345,6 +345,17 @@ def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert previews[0].startswith(b"\xff\xd8")
 
 
+def test_a_preview_has_no_more_pictures_where_times_lie(tmp_path: Path) -> None:
+    """Frames that all claim the same time make a video of no length, of which each frame would be another piece."""
+    path = write_video(tmp_path / "video.mp4", walk(60))
+    probed = probe(path, LIMITS)
+    (segment,) = plan_segments(probed, VideoOptions())
+    facts = probed.facts.model_copy(update={"duration": 0.002})
+    result = process_segment(path, facts, segment, VideoOptions(), find_squares, tmp_path)
+    assert result.analysed == 60
+    assert sum(name.startswith("preview-") for name in result.files) == 24
+
+
 def test_decoding_waits_for_the_model(tmp_path: Path) -> None:
     """Only a few frames are decoded ahead, however long the video is."""
     path = write_video(tmp_path / "video.mp4", walk(200))
