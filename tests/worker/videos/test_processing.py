@@ -15,9 +15,10 @@ from shared.errors import BadInputError
 from shared.videos import FrameDetections, VideoFindings, VideoOptions
 from tests.worker.videos.synthetic import RATE, Pixels, find_squares, floor, times_of, walk, with_square, write_video
 from worker.models.detections import Detections
-from worker.videos import encoding
+from worker.videos import encoding, muxing
 from worker.videos.joining import DonePart, join
 from worker.videos.limits import VideoLimits
+from worker.videos.muxing import Part, Sound
 from worker.videos.planning import plan_segments
 from worker.videos.probing import probe
 from worker.videos.processing import process_video
@@ -395,3 +396,14 @@ def test_an_empty_scene(tmp_path: Path) -> None:
         "time": 0.4,
         "detections": [],
     }
+
+
+def test_a_full_disk_is_not_the_fault_of_the_sound(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", walk(10), sound="aac")
+    parts = [Part(path, 0)]
+    stream = probe(path, LIMITS).facts.audio
+    assert stream is not None
+    sound = Sound(path, stream, "aac", 0.0, 1.0)
+    assert muxing.write_video(parts, sound, tmp_path / "out.mp4") == []
+    with pytest.raises(OSError, match="No space left"):
+        muxing._attempt(parts, sound, Path("/dev/full"), copy=True)
