@@ -95,14 +95,16 @@ def process_segment(
     begin = time.perf_counter()
     waiting = frames_waiting(facts.width, facts.height)
     reader = FrameReader(file, facts, segment, options, limits or VideoLimits(), threads)
-    decoded: Channel[Frame] = Channel(waiting)
     found: Channel[tuple[Frame, Detections]] = Channel(waiting)
     recorder = _Recorder(folder, facts, segment, options)
     decoding, inference = _Busy(), _Busy()
     reporter = _Reporter(facts, segment, options, on_progress)
+    # it may be long until the first frame that is wanted; whoever listens may not want it any more
+    decoded: Channel[Frame] = Channel(waiting, lambda: reporter.report(reader.decoded, 0, recorder))
     with ExitStack() as stack:
         stack.enter_context(_thread("decode", lambda: _decode(reader, decoding, decoded), decoded))
         stack.enter_context(_thread("record", lambda: recorder.run(found), found))
+        stack.callback(reader.stop)  # before its thread is waited for
         frames = iter(decoded)
         while pictures := list(islice(frames, batch)):
             with inference:
