@@ -8,6 +8,9 @@ _Reader = Generator[int, bytes, bool]
 
 #: bytes of a piece that a reader looks at; each wants far fewer
 _MOST_WANTED: Final = 1024
+#: answers that a reader gets. Files of 32 MB need a quarter of them; one of blocks of a byte would cost far more time
+#: than it takes to send it, and is a photo then.
+_MOST_ANSWERS: Final = 1_000_000
 
 
 class Moving:
@@ -26,6 +29,7 @@ class Moving:
         self._wanted = 0
         self._leap = 0
         self._got = b""
+        self._answers = 0
         self._ask(None)
 
     @classmethod
@@ -62,6 +66,10 @@ class Moving:
                 self._reader = None
                 return
             answer = b""
+            self._answers += 1
+            if self._answers > _MOST_ANSWERS:
+                self._reader = None
+                return
             if asked < 0:
                 self._leap = -asked
                 return

@@ -136,11 +136,11 @@ def serve(key: str, content_type: str, job_id: str, name: str, filename: str | N
     response.accept_ranges = "bytes"
     response.set_etag(etag)
     _add_headers(response, inline, saved_as)
-    if wanted is not None:
+    response.make_conditional(request)
+    if wanted is not None and response.status_code == 200:  # else the client has it, or wants another version only
         response.status_code = 206
         response.content_range.set(blob.first, blob.first + blob.length, blob.stat.size)
-        return response
-    return response.make_conditional(request)  # type: ignore[return-value]
+    return response
 
 
 def _wanted_range(size: int, etag: str) -> tuple[int, int | None] | None:

@@ -14,20 +14,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from shared.errors import PublicError
+from shared.errors import BadInputError, PublicError
+
+#: what is raised when a disk is full
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _PREFIX: Final = "dropsight-work-"
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder that is deleted at the end. Raises `PublicError("storage_full")` if the disk is full."""
+    """An empty folder that is deleted at the end.
+
+    Raises:
+        BadInputError: "too_large": the disk is full, mostly with what lies in the folder. To wait for room is in vain.
+        PublicError: "storage_full": the disk is full with something else.
+    """
     folder, lock = _locked_folder()
     try:
         yield folder
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
+        taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if taken > shutil.disk_usage(folder).total / 2:
+            raise BadInputError("too_large", "This file makes more than fits on the disk of a worker.") from error
         raise PublicError("storage_full", "The worker has no room left for the files of this job.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,7 @@ from shared.jobs import RESULT_DOCUMENT, JobRequest, Phase, parts_prefix, result
 from shared.jobs import Progress as JobProgress
 from shared.queue import PartsPendingError
 from shared.storage import MissingObjectError
+from shared.videos import VideoResult
 from worker.scratch import scratch_folder
 from worker.tools import Tools
 from worker.video_input import is_read_in_pieces, open_upload
@@ -44,20 +45,32 @@ def run_video(job: JobRequest, tools: Tools) -> None:
         PartsPendingError: its parts have to be done first.
         PublicError: the file, the options or a part of the service is at fault; also one of its parts.
     """
-    if tools.storage.stat(result_key(job.id, RESULT_DOCUMENT)) is None:
+    result = _earlier_result(job, tools)
+    if result is None:
         try:
             with scratch_folder() as folder:
-                _run(job, tools, folder)
+                result = _run(job, tools, folder)
         except TransientError:
             raise
         except PublicError as error:
             if error.code != "storage_full":  # which is waited for
                 _clean_up(job, tools)
             raise
+    # also of an earlier run that broke off after the result was written, or before Redis had heard of it
+    phases = {f"video {name}": value for name, value in result.timings_ms.items()}
+    tools.tally.record(Job.key_for(job.id), result.counts, phases, job.owner)
+    tools.jobs.remember_cached(job.cache_key, job.id, result.model.arithmetic)
     _clean_up(job, tools)
 
 
-def _run(job: JobRequest, tools: Tools, folder: Path) -> None:
+def _earlier_result(job: JobRequest, tools: Tools) -> VideoResult | None:
+    try:
+        return VideoResult.from_json(tools.storage.get(result_key(job.id, RESULT_DOCUMENT)))
+    except MissingObjectError:
+        return None
+
+
+def _run(job: JobRequest, tools: Tools, folder: Path) -> VideoResult:
     _tell(job, tools, "fetch", 0)
     with open_upload(tools.storage, job, folder, limits_of(tools.settings)) as file:
         plan = load_plan(tools.storage, job.id)
@@ -85,9 +98,6 @@ def _run(job: JobRequest, tools: Tools, folder: Path) -> None:
         {"join": stored - begin, "store": time.perf_counter() - stored},
     )
     tools.storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
-    phases = {f"video {name}": value for name, value in result.timings_ms.items()}
-    tools.tally.record(Job.key_for(job.id), result.counts, phases, job.owner)
-    tools.jobs.remember_cached(job.cache_key, job.id, result.model.arithmetic)
     log.info(
         "video %s: %s on %d frames in %d parts, %.1f s: %s",
         job.id,
@@ -97,6 +107,7 @@ def _run(job: JobRequest, tools: Tools, folder: Path) -> None:
         result.timings_ms["total"] / 1000,
         result.text,
     )
+    return result
 
 
 def _plan(job: JobRequest, tools: Tools, file: VideoFile) -> VideoPlan:

@@ -87,13 +87,14 @@ local function all_done(parts)
 end
 """
 
-# A started job waits for its parts from now on, without a worker. In one step with looking whether they are all done
-# and whether it was canceled: whoever does the last part and whoever cancels look at its status. KEYS: job hash, hash
-# of parts, registry of waiting jobs, queue, bell, events, registry of canceled jobs. ARGV: job id, now in seconds and
-# in RQ's form, cancel field, began field, when it was begun, seconds to remember if it was canceled.
+# A started job waits for its parts from now on, without a worker: once, also if its worker says so again because it
+# got no answer. In one step with looking whether they are all done and whether it was canceled: whoever does the last
+# part and whoever cancels look at its status. KEYS: job hash, hash of parts, registry of waiting jobs, queue, bell,
+# events, registry of canceled jobs. ARGV: job id, now in seconds and in RQ's form, cancel field, began field, when it
+# was begun, seconds to remember if it was canceled.
 PARK = f"""
 {_ALL_DONE}
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if redis.call('HGET', KEYS[1], 'status') ~= 'started' then return 0 end
 redis.call('HSETNX', KEYS[1], ARGV[5], ARGV[6])
 if redis.call('HEXISTS', KEYS[1], ARGV[4]) == 1 then
   redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[3])

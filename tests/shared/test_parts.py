@@ -128,6 +128,17 @@ def test_parts_that_are_done_before_the_job_waits(played: Played) -> None:
     assert played.take() == request.id
 
 
+def test_a_job_that_says_twice_that_it_waits_is_queued_once(played: Played) -> None:
+    """Redis did it, and its answer was lost: the worker says it again."""
+    request = played.parked()
+    for number in range(3):
+        assert played.take() == part_id(request.id, number)
+        played.parts.done(request.id, number, 10)
+    played.park(request.id)
+    assert played.take() == request.id
+    assert played.jobs.lanes.take(0) is None
+
+
 def test_parts_are_nobodys_business(played: Played) -> None:
     """They are in no list and no count, and their ids cannot be asked for."""
     request = played.parked()

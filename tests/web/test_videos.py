@@ -114,6 +114,17 @@ def test_moving_as_a_decoder_sees_it(data_dir: Path) -> None:
     } <= seen
 
 
+def test_a_file_of_tiny_blocks_is_not_looked_at_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second image is found as long as what is before it has few blocks, however the file is made."""
+    monkeypatch.setattr("web.moving._MOST_ANSWERS", 1000)
+    image = b"," + b"\0" * 9 + b"\2"
+    for blocks, found in ((100, True), (1000, False)):
+        moving = Moving.of("image/gif")
+        assert moving is not None
+        moving.feed(b"GIF89a" + b"\0" * 7 + image + b"\1\x55" * blocks + b"\0" + image + b"\0;")
+        assert moving.found is found, blocks
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -283,6 +294,21 @@ def test_ranges(
         assert answer.data == body
         assert int(answer.headers["Content-Length"]) == len(body)
         assert answer.headers["Accept-Ranges"] == "bytes"
+
+
+def test_what_the_client_has_is_not_sent_in_parts_either(client: FlaskClient, services: Services) -> None:
+    services.storage.put(result_key("0" * 32, "annotated.mp4"), b"0123456789")
+    path = f"/results/{'0' * 32}/annotated.mp4"
+    etag = client.get(path).headers["ETag"]
+    for condition, value, status in (
+        ("If-None-Match", etag, 304),
+        ("If-None-Match", '"other"', 206),
+        ("If-Match", etag, 206),
+        ("If-Match", '"other"', 412),
+    ):
+        answer = client.get(path, headers={"Range": "bytes=2-3", condition: value})
+        assert answer.status_code == status, (condition, value)
+        assert (answer.headers.get("Content-Range") == "bytes 2-3/10") is (status == 206)
 
 
 def test_a_range_of_another_version_is_all_of_this_one(client: FlaskClient, services: Services) -> None:

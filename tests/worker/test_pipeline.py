@@ -17,6 +17,8 @@ from shared.queue import JobQueue, Tally
 from shared.results import ImageResult
 from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
+from shared.videos import VideoOptions
+from tests.worker.videos.synthetic import walk, write_video
 from worker import pipeline
 from worker.clock import REPORT_INTERVAL_MS, PhaseClock
 from worker.findings import THUMBNAIL_SIDE
@@ -207,3 +209,27 @@ def test_only_slow_jobs_report_progress(storage: Storage, settings: Settings, co
         pass
     assert b'"phase":"inference"' in (connection.hget(Job.key_for(request.id), "ds_progress") or b"")
     assert clock.timings(request.created_at)["queue"] >= 0
+
+
+def test_a_video_counts_though_redis_was_away_at_its_end(
+    storage: Storage, settings: Settings, connection: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its result was written already: the next run has nothing to do but to say so, once."""
+    data = write_video(tmp_path / "video.mp4", walk(5)).read_bytes()
+    photo = request_for(storage, data, connection, settings)
+    request = photo.model_copy(update={"video": VideoOptions(draw=False)})
+
+    def away(*_: object, **__: object) -> None:
+        raise TransientError("queue_down", "The queue cannot be reached at the moment.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tally, "record", away)
+        with pytest.raises(TransientError):
+            pipeline.run(request.model_dump(mode="json"))
+    document = storage.get(result_key(request.id, "result.json"))
+    for _ in range(2):
+        pipeline.run(request.model_dump(mode="json"))
+    assert storage.get(result_key(request.id, "result.json")) == document
+    assert Tally(connection).phases()["video join"].jobs == 1
+    assert JobQueue(connection, settings).find_cached(request.cache_key) == request.id
+    assert list(storage.list("parts/")) == []

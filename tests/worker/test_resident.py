@@ -27,7 +27,7 @@ from shared.queue.connection import text
 from shared.queue.events import KEPT_AFTER_END
 from shared.queue.overview import Overview
 from shared.settings import ROOT, Settings
-from worker.resident import ResidentWorker
+from worker.resident import ResidentWorker, scripts
 from worker.resident.memory import MemoryWatch, own_memory
 from worker.resident.pace import clock_lead
 
@@ -399,6 +399,17 @@ def test_a_job_left_between_dequeue_and_start_is_put_back(bench: Bench) -> None:
     assert bench.ended(job_id, seconds=3 * LEASE + 5).state is JobState.FINISHED
     assert bench.get(job_id).attempts == 0
     bench.nothing_left()
+
+
+def test_a_claim_whose_answer_was_lost_is_made_again_and_holds(bench: Bench) -> None:
+    """Else the job would be nobody's: taken from the queue, begun, and dropped by who has begun it."""
+    job_id = bench.submit("quick")
+    assert bench.jobs.lanes.take(0) is not None
+    claim = bench.redis.register_script(scripts.CLAIM)
+    names = [bench.queue.intermediate_queue_key, Job.key_for(job_id), "rq:worker:a", keys.events(job_id)]
+    claims = [("a", "then"), ("a", "then"), ("b", "then"), ("a", "later")]
+    answers = [claim(keys=names, args=[job_id, keys.CANCEL, worker, moment]) for worker, moment in claims]
+    assert answers == [1, 1, 0, 0]
 
 
 def test_a_worker_that_lost_its_lease_says_nothing(bench: Bench) -> None:

@@ -5,9 +5,13 @@
 
 # Take a job from the intermediate queue, where the dequeue left it, and begin it. KEYS: intermediate queue, job hash,
 # worker hash, events. ARGV: job id, cancel field, worker, now. From here on a wish to cancel knows whom to ask.
-# 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile.
+# 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile. A claim whose answer was lost is made
+# again, in the same words, and is ours then, too.
 CLAIM = """
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then
+  local said = redis.call('HMGET', KEYS[2], 'status', 'worker_name', 'started_at')
+  return said[1] == 'started' and said[2] == ARGV[3] and said[3] == ARGV[4] and 1 or 0
+end
 local status = redis.call('HGET', KEYS[2], 'status')
 if not status then return 0 end
 if status == 'canceled' or redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then return 2 end

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -22,11 +22,13 @@ class Channel(Generic[T]):
 
     Args:
         size: how many items wait at most; the writer waits while there are as many.
+        on_wait: called by the reader now and then while it waits; what it raises comes out there.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, on_wait: Callable[[], None] = lambda: None) -> None:
         self._items: deque[T] = deque()
         self._size = size
+        self._on_wait = on_wait
         self._changed = threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
@@ -60,14 +62,16 @@ class Channel(Generic[T]):
         """Items until the writer closes the channel. Raises the error that it closed it with."""
         while True:
             with self._changed:
-                while not self._items and not self._closed:
+                if not self._items and not self._closed:
                     self._changed.wait(_BREATH)
                 self._raise_error()
-                if not self._items:
+                found = [self._items.popleft()] if self._items else []
+                if not found and self._closed:
                     return
-                item = self._items.popleft()
                 self._changed.notify_all()
-            yield item
+            if not found:
+                self._on_wait()
+            yield from found
 
     def check(self) -> None:
         """Raise the error that the channel was closed with, if it was."""

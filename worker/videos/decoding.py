@@ -78,6 +78,7 @@ class FrameReader:
         self._threads = threads
         self._sampler = _Sampler(options, facts, segment)
         self._reformatter = VideoReformatter()
+        self._stopped = False
         #: frames decoded so far, wanted or not
         self.decoded = 0
         #: packets that were of no use
@@ -100,6 +101,10 @@ class FrameReader:
                 yield from self._wanted(self._decode(stream, first, packets))
                 return
 
+    def stop(self) -> None:
+        """Have the thread that iterates come to an end soon, also where no frame is wanted for long."""
+        self._stopped = True
+
     def _packets(
         self, container: InputContainer, stream: VideoStream, *, from_beginning: bool
     ) -> "Iterator[Packet[VideoStream]]":
@@ -110,6 +115,8 @@ class FrameReader:
         waiting = start is not None
         try:
             for packet in container.demux(stream):
+                if self._stopped:
+                    return
                 if waiting and not (packet.is_keyframe and packet.pts == start):
                     if not from_beginning and packet.dts is not None and start is not None and packet.dts > start:
                         return
@@ -155,6 +162,8 @@ class FrameReader:
         nominal = max(1, round(TICKS_PER_SECOND / facts.fps))
         last = -1 if segment.previous is None else ticks_of(facts, segment.previous)
         for frame in frames:
+            if self._stopped:
+                return
             if segment.start is not None and (frame.pts is None or frame.pts < segment.start):
                 continue
             if segment.end is not None and frame.pts is not None and frame.pts >= segment.end:

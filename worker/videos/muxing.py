@@ -18,6 +18,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from shared.videos import TICKS_PER_SECOND
+from worker.scratch import FULL
 from worker.videos.containers import VideoFile, open_input
 
 #: sound that browsers play from an MP4 file: its packets are taken as they are
@@ -88,7 +89,7 @@ def _attempt(parts: Sequence[Part], sound: Sound, path: Path, *, copy: bool) -> 
     try:
         return _write(parts, sound, path, copy=copy) > 0
     except av.FFmpegError as error:
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) or error.errno in FULL:  # of which the sound is innocent
             raise
         return False
     except (ValueError, OverflowError):  # PyAV's own checks of layouts, rates and time bases

@@ -95,14 +95,16 @@ def process_segment(
     begin = time.perf_counter()
     waiting = frames_waiting(facts.width, facts.height)
     reader = FrameReader(file, facts, segment, options, limits or VideoLimits(), threads)
-    decoded: Channel[Frame] = Channel(waiting)
     found: Channel[tuple[Frame, Detections]] = Channel(waiting)
     recorder = _Recorder(folder, facts, segment, options)
     decoding, inference = _Busy(), _Busy()
     reporter = _Reporter(facts, segment, options, on_progress)
+    # it may be long until the first frame that is wanted; whoever listens may not want it any more
+    decoded: Channel[Frame] = Channel(waiting, lambda: reporter.report(reader.decoded, 0, recorder))
     with ExitStack() as stack:
         stack.enter_context(_thread("decode", lambda: _decode(reader, decoding, decoded), decoded))
         stack.enter_context(_thread("record", lambda: recorder.run(found), found))
+        stack.callback(reader.stop)  # before its thread is waited for
         frames = iter(decoded)
         while pictures := list(islice(frames, batch)):
             with inference:
@@ -204,6 +206,7 @@ class _Recorder:
         self._preview_gap = max(1.0, (end * TICKS_PER_SECOND - self._start) / PREVIEW_FRAMES)
         before = ticks_of(facts, segment.previous) if segment.previous is not None else -1
         self._preview_slot = self._slot_of(before) if before >= self._start else -1
+        self._previews = 0
         self._live: bytes | None = None
         self._live_time = 0.0
 
@@ -246,8 +249,9 @@ class _Recorder:
         if self._poster is None or objects > self.poster_objects:
             self._poster, self.poster_objects = drawn, objects
         slot = self._slot_of(ticks)
-        if slot != self._preview_slot:
+        if slot != self._preview_slot and self._previews < PREVIEW_FRAMES:  # more, if all frames claim the same time
             self._preview_slot = slot
+            self._previews += 1
             self._write(f"preview-{ticks:012d}.jpg", encode_jpeg(thumbnail(drawn, PREVIEW_SIDE)))
         now = time.perf_counter()
         if now - self._live_time >= _SECONDS_BETWEEN_PREVIEWS:
