@@ -18,6 +18,8 @@ TICKS_PER_SECOND: Final = 90_000
 Share = Annotated[float, Field(ge=0, le=1)]
 Point = tuple[Share, Share]
 ZoneCorners = Annotated[tuple[Point, ...], Field(min_length=3, max_length=32)]
+#: seconds that may be asked for, far beyond any video: an infinite number of them has no frames and no JSON
+MOST_SECONDS: Final = 1e9
 
 
 class _Document(BaseModel):
@@ -32,8 +34,8 @@ class VideoOptions(_Document):
 
     every: int = Field(1, ge=1, le=1000, description="only frames whose number is a multiple of this")
     fps: float | None = Field(None, gt=0, le=240, description="at most so many frames a second, instead of `every`")
-    start: float = Field(0, ge=0, description="seconds; what comes before is left out")
-    end: float | None = Field(None, gt=0, description="seconds; what comes after is left out")
+    start: float = Field(0, ge=0, le=MOST_SECONDS, description="seconds; what comes before is left out")
+    end: float | None = Field(None, gt=0, le=MOST_SECONDS, description="seconds; what comes after is left out")
     max_side: int = Field(1920, ge=64, le=4096, description="longest side of the drawn video in pixels")
     draw: bool = Field(True, description="make a video with boxes; otherwise documents only")
     line: tuple[Share, Share, Share, Share] | None = Field(

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from shared.errors import BadInputError
-from shared.videos import VideoOptions
+from shared.videos import MOST_SECONDS, VideoOptions
 
 _KNOWN = VideoOptions.model_fields
 
@@ -13,8 +13,8 @@ class VideoFields(BaseModel):
 
     every: int = Field(1, ge=1, le=1000, description=f"videos: {_KNOWN['every'].description}")
     fps: float | None = Field(None, gt=0, le=240, description=f"videos: {_KNOWN['fps'].description}")
-    start: float = Field(0, ge=0, description=f"videos: {_KNOWN['start'].description}")
-    end: float | None = Field(None, gt=0, description=f"videos: {_KNOWN['end'].description}")
+    start: float = Field(0, ge=0, le=MOST_SECONDS, description=f"videos: {_KNOWN['start'].description}")
+    end: float | None = Field(None, gt=0, le=MOST_SECONDS, description=f"videos: {_KNOWN['end'].description}")
     max_side: int = Field(1920, ge=64, le=4096, description=f"videos: {_KNOWN['max_side'].description}")
     draw: bool = Field(True, description=f"videos: {_KNOWN['draw'].description}")
     line: str = Field("", max_length=200, description="videos: shares x1,y1,x2,y2; who crosses it is counted")

@@ -187,6 +187,8 @@ def test_the_options_go_with_videos_only(upload: Upload, played: PlayedWorker) -
         ({"every": "0"}, "every"),
         ({"every": "2", "fps": "5"}, "either every or fps"),
         ({"start": "5", "end": "4"}, "end"),
+        ({"start": "inf"}, "start"),
+        ({"end": "1e308"}, "end"),
         ({"line": "0,0,2,0"}, "line"),
         ({"line": "0,0,1"}, "line"),
         ({"zone": "0,0 1,1"}, "zone"),

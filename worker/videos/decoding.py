@@ -160,6 +160,7 @@ class FrameReader:
         segment, facts = self._segment, self._facts
         tick = Fraction(*facts.time_base) * TICKS_PER_SECOND
         nominal = max(1, round(TICKS_PER_SECOND / facts.fps))
+        longest = self._limits.max_seconds * TICKS_PER_SECOND
         last = -1 if segment.previous is None else ticks_of(facts, segment.previous)
         for frame in frames:
             if self._stopped:
@@ -172,7 +173,8 @@ class FrameReader:
             ticks = ticks_of(facts, frame.pts) if frame.pts is not None else after
             ticks = max(ticks, last + 1)  # times only ever rise, whatever the file says
             last = ticks
-            duration = round(frame.duration * tick) if frame.duration else nominal
+            shown = round(frame.duration * tick)  # FFmpeg lets it overflow where a file asks for very much
+            duration = shown if 0 < shown <= longest else nominal
             self.end_ticks = ticks + duration
             index = segment.first_index + self.decoded
             self.decoded += 1

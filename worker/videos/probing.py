@@ -196,7 +196,7 @@ class _Scan:
             self.first = pts
         if self.last is None or pts > self.last:
             self.last = pts
-            self.last_duration = packet.duration or 0
+            self.last_duration = max(packet.duration or 0, 0)  # below 0 where it has overflowed
 
 
 def _speed(scan: _Scan, time_base: Fraction, rate: Fraction | None) -> tuple[float, float]:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,31 @@ def test_a_file_that_breaks_off(tmp_path: Path) -> None:
     assert findings.analysed == len(_rows(tmp_path / "out")) == len(times_of(tmp_path / "out" / "annotated.mp4"))
     (note,) = findings.notes
     assert note.startswith(f"The file is damaged or cut short: {findings.frames} frames could be decoded")
+
+
+def _shown_for_hours(path: Path) -> None:
+    """An APNG of two frames, each of which asks for 65535 s: FFmpeg makes a number below 0 of that."""
+    red, blue = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (64, 48), "blue")
+    red.save(path, save_all=True, append_images=[blue], duration=1)
+    data = bytearray(path.read_bytes())
+    at = 8
+    while at < len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"fcTL":
+            data[at + 28 : at + 32] = struct.pack(">HH", 65535, 1)
+            data[end : end + 4] = struct.pack(">I", zlib.crc32(data[at + 4 : end]))
+        at = end + 4
+    path.write_bytes(data)
+
+
+def test_frames_that_are_shown_for_longer_than_ffmpeg_can_count(tmp_path: Path) -> None:
+    path = tmp_path / "slow.png"
+    _shown_for_hours(path)
+    with av.open(str(path)) as container:
+        assert any((packet.duration or 0) < 0 for packet in container.demux(video=0))
+    findings = _process(path, tmp_path / "out")
+    assert findings.frames == 2
+    assert 0 < findings.duration < 1
 
 
 def test_a_file_that_is_longer_than_it_seemed(tmp_path: Path) -> None:
