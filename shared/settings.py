@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         10 * MINUTE, description="seconds for a part of a video, or for joining its parts, beside what they should take"
     )
     video_part_seconds: Seconds = Field(
-        10, description="seconds of work in a part of a video; one with less is not split"
+        5, description="seconds of work in a part of a video, about; one with less is not split"
     )
     job_retries: int = Field(2, ge=0, description="further attempts after a failure of ours (crash, hang)")
     lease: Seconds = Field(15, description="seconds after which the job of a silent worker is run by another")

@@ -18,7 +18,7 @@ from rq.job import Job
 from shared.errors import PublicError, TransientError
 from shared.jobs import RESULT_DOCUMENT, JobRequest, Phase, parts_prefix, result_key, result_prefix
 from shared.jobs import Progress as JobProgress
-from shared.queue import PartsPendingError
+from shared.queue import Fleet, PartsPendingError
 from shared.storage import MissingObjectError
 from shared.videos import VideoResult
 from worker.scratch import scratch_folder
@@ -113,7 +113,15 @@ def _run(job: JobRequest, tools: Tools, folder: Path) -> VideoResult:
 def _plan(job: JobRequest, tools: Tools, file: VideoFile) -> VideoPlan:
     probed = probe(file, limits_of(tools.settings))
     model = video_model(tools.models.get(job.model))
-    plan = make_plan(probed, job.video_options, model, tools.settings, may_split=is_read_in_pieces(job))
+    workers = sum(worker.ready for worker in Fleet(tools.jobs.redis).workers())
+    plan = make_plan(
+        probed,
+        job.video_options,
+        model,
+        tools.settings,
+        workers=max(1, workers),
+        may_split=is_read_in_pieces(job),
+    )
     if plan.as_jobs:
         save_plan(tools.storage, job.id, plan)
     return plan

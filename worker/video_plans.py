@@ -1,5 +1,6 @@
 """What there is to do with a video: whether it is split, and into which parts of about the same work."""
 
+import math
 import time
 from datetime import UTC, datetime
 from typing import Final
@@ -23,6 +24,8 @@ from worker.videos.segments import Predict, analysed_fps
 _NOT_WORTH_IT: Final = 1.5
 #: parts of a video at most: each costs a seek, a job and a list of files
 _MOST_PARTS: Final = 500
+#: parts may be so many times shorter than wanted, so that each worker has as many
+_MOST_SHORTENED: Final = 3
 #: seconds to decode, draw and encode a pixel, as measured (docs/videos.md)
 _SECONDS_PER_PIXEL: Final = 25e-9
 _SECONDS_TO_DECODE: Final = 6e-9
@@ -56,7 +59,13 @@ class VideoPlan(BaseModel):
 
 
 def make_plan(
-    probed: Probe, options: VideoOptions, model: DetectionModel, settings: Settings, *, may_split: bool = True
+    probed: Probe,
+    options: VideoOptions,
+    model: DetectionModel,
+    settings: Settings,
+    *,
+    workers: int = 1,
+    may_split: bool = True,
 ) -> VideoPlan:
     """Plan a video.
 
@@ -65,16 +74,18 @@ def make_plan(
         options: of the job.
         model: that is to look at it: how fast it is, is tried.
         settings: `video_part_seconds`.
+        workers: that may share the work.
         may_split: whether a part can be decoded without the file as a whole.
     """
     facts = probed.facts
     per_frame = _seconds_per_frame(model, facts)
     per_second = per_frame * analysed_fps(facts, options)
     (whole,) = plan_segments(probed, options)
-    work = per_second * _length(whole, facts, options)
+    length = _length(whole, facts, options)
+    work = per_second * length
     segments = [whole]
     if may_split and work > _NOT_WORTH_IT * settings.video_part_seconds:
-        target = max(settings.video_part_seconds / per_second, facts.duration / _MOST_PARTS)
+        target = length / _parts(work, settings.video_part_seconds, workers)
         in_vain = _MOST_IN_VAIN * settings.video_part_seconds / (_SECONDS_TO_DECODE * facts.width * facts.height)
         segments = plan_segments(probed, options, target, most_in_vain=int(in_vain))
     lengths = [_length(segment, facts, options) for segment in segments]
@@ -124,6 +135,13 @@ def limits_of(settings: Settings) -> VideoLimits:
         max_frames=settings.max_video_frames,
         max_aspect=settings.max_aspect,
     )
+
+
+def _parts(work: float, wanted: float, workers: int) -> int:
+    """How many parts make so many seconds of work: as many for each worker, unless they would be too short for that."""
+    number = max(1, round(work / wanted))
+    even = math.ceil(number / workers) * workers
+    return min(_MOST_PARTS, even if work / even >= wanted / _MOST_SHORTENED else number)
 
 
 def _length(segment: Segment, facts: VideoFacts, options: VideoOptions) -> float:
