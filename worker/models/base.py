@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from shared.entries import ModelEntry
 from shared.jobs import JobOptions
 from shared.results import ModelUsed
+from worker.engines.base import Session
 from worker.models.classifications import Classifications
 from worker.models.detections import Detections
 
@@ -94,6 +95,25 @@ class Model(ABC):
         """Run once on an empty image, so that the first photo is as fast as the others."""
         prepared = self.preprocess(np.zeros((64, 64, 3), np.uint8))
         self.understand(self.infer(prepared), prepared, JobOptions())
+
+
+def model_used(entry: ModelEntry, session: Session, weights_sha256: str, input_size: tuple[int, int]) -> ModelUsed:
+    """What a result document says of a model.
+
+    Args:
+        entry: its entry in the catalogue.
+        session: what runs its network.
+        weights_sha256: of its file of weights.
+        input_size: height and width of the network's input.
+    """
+    return ModelUsed(
+        name=entry.name,
+        family=entry.family,
+        engine=session.engine,
+        precision=session.precision,
+        weights_sha256=weights_sha256,
+        input_size=input_size,
+    )
 
 
 class DetectionModel(Model):

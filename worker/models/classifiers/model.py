@@ -11,7 +11,7 @@ from shared.jobs import JobOptions
 from shared.results import ModelUsed
 from shared.settings import Settings
 from worker.engines import KerasModel, Recipe, Session, open_session
-from worker.models.base import ClassificationModel, Image, Outputs, Prepared
+from worker.models.base import ClassificationModel, Image, Outputs, Prepared, model_used
 from worker.models.classifications import Classifications
 from worker.models.classifiers.errors import ClassifierError
 from worker.models.classifiers.gradcam import Array, channel_weights, heat_map
@@ -105,14 +105,7 @@ class ClassifierModel(ClassificationModel):
 
     def info(self) -> ModelUsed:
         """What a result document says of the model."""
-        return ModelUsed(
-            name=self.entry.name,
-            family=self.entry.family,
-            engine=self._session.engine,
-            precision=self._session.precision,
-            weights_sha256=self._weights_sha256,
-            input_size=self.input_size,
-        )
+        return model_used(self.entry, self._session, self._weights_sha256, self.input_size)
 
     def preprocess(self, image: Image) -> Prepared:
         """Fill the input with the image, and scale its colours as the model was trained with."""

@@ -4,7 +4,7 @@ from shared.entries import DarknetEntry
 from shared.results import ModelUsed
 from shared.settings import Settings
 from worker.engines import KerasModel, Recipe, Session, open_session
-from worker.models.base import DetectionModel, Image, Outputs, Prepared
+from worker.models.base import DetectionModel, Image, Outputs, Prepared, model_used
 from worker.models.darknet.cfg import load_cfg
 from worker.models.darknet.decode import decode, suppress
 from worker.models.darknet.errors import DarknetError
@@ -78,14 +78,7 @@ class DarknetDetector(DetectionModel):
 
     def info(self) -> ModelUsed:
         """What a result document says of the model."""
-        return ModelUsed(
-            name=self.entry.name,
-            family=self.entry.family,
-            engine=self._session.engine,
-            precision=self._session.precision,
-            weights_sha256=self._weights_sha256,
-            input_size=self.input_size,
-        )
+        return model_used(self.entry, self._session, self._weights_sha256, self.input_size)
 
     def preprocess(self, image: Image) -> Prepared:
         """Stretch or letterbox, as the entry says."""

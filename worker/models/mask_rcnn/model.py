@@ -10,7 +10,7 @@ from shared.entries import MaskRcnnEntry
 from shared.results import ModelUsed
 from shared.settings import Settings
 from worker.engines import KerasModel, Recipe, Session, open_session
-from worker.models.base import DetectionModel, Image, Outputs, Prepared
+from worker.models.base import DetectionModel, Image, Outputs, Prepared, model_used
 from worker.models.detections import Detections
 from worker.models.files import checked_sha256, load_labels
 from worker.models.mask_rcnn.boxes import areas, clip
@@ -110,14 +110,7 @@ class MaskRcnn(DetectionModel):
 
     def info(self) -> ModelUsed:
         """What a result document says of the model."""
-        return ModelUsed(
-            name=self.entry.name,
-            family=self.entry.family,
-            engine=self._session.engine,
-            precision=self._session.precision,
-            weights_sha256=self._weights_sha256,
-            input_size=self._plan.canvas((1, 1)),
-        )
+        return model_used(self.entry, self._session, self._weights_sha256, self._plan.canvas((1, 1)))
 
     def preprocess(self, image: Image) -> Prepared:
         """Scale and pad, as those did who trained the network."""
