@@ -1,7 +1,9 @@
 """A queue of jobs of another kind than photos, which workers of their own listen on: what all such queues have."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
 
 import redis
 from rq import Retry
@@ -17,8 +19,11 @@ from shared.queue.parts import Parts
 from shared.queue.work import SoloLane
 from shared.settings import Settings
 
+#: what Redis knows of a job of the kind
+Record = TypeVar("Record")
 
-class SoloQueue:
+
+class SoloQueue(ABC, Generic[Record]):
     """It is a `shared.queue.work.Work`. What needs no more than an id is done as for every job.
 
     Args:
@@ -36,6 +41,25 @@ class SoloQueue:
         self._jobs = JobQueue(connection, settings)
         self._settings = settings
         self._bury = connection.register_script(scripts.BURY)
+
+    @queue_errors()
+    def get(self, job_id: str) -> Record | None:
+        """The job, or None when Redis does not know it (any more)."""
+        return self.get_many([job_id])[0]
+
+    @queue_errors()
+    def get_many(self, job_ids: Sequence[str]) -> list[Record | None]:
+        """The jobs in the order asked for; None for those that Redis does not know."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(Job.key_for(job_id))
+            pipe.lpos(self.lanes.lane.key, job_id)
+        found = pipe.execute()
+        return [self._record(job_id, found[2 * i], found[2 * i + 1]) for i, job_id in enumerate(job_ids)]
+
+    @abstractmethod
+    def _record(self, job_id: str, fields: Mapping[bytes | str, bytes | str], index: int | None) -> Record | None:
+        """The job that the fields of its hash describe; `index` is its place in the queue, if it waits there."""
 
     @queue_errors()
     def ids(self, limit: int = 0) -> list[str]:

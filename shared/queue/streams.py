@@ -1,6 +1,6 @@
 """Live streams in Redis: submit, look up, list, stop, forget. A queue of their own, which only streamers listen on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -82,7 +82,7 @@ class Answer(NamedTuple):
     is_watched: bool
 
 
-class StreamQueue(SoloQueue):
+class StreamQueue(SoloQueue[StreamRecord]):
     """The queue of live streams. Safe to share between threads and greenlets."""
 
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
@@ -124,25 +124,8 @@ class StreamQueue(SoloQueue):
         pipe.execute()
         return position
 
-    @queue_errors()
-    def get(self, stream_id: str) -> StreamRecord | None:
-        """The stream, or None when Redis does not know it (any more)."""
-        return self.get_many([stream_id])[0]
-
-    @queue_errors()
-    def get_many(self, stream_ids: Sequence[str]) -> list[StreamRecord | None]:
-        """The streams in the order asked for; None for those that Redis does not know."""
-        pipe = self.redis.pipeline(transaction=False)
-        for stream_id in stream_ids:
-            pipe.hgetall(Job.key_for(stream_id))
-            pipe.lpos(self.lanes.lane.key, stream_id)
-        found = pipe.execute()
-        return [self._record(each, found[2 * i], found[2 * i + 1]) for i, each in enumerate(stream_ids)]
-
-    def _record(
-        self, stream_id: str, fields: Mapping[bytes | str, bytes | str], index: int | None
-    ) -> StreamRecord | None:
-        job = Job(stream_id, connection=self.redis, serializer=JSONSerializer)
+    def _record(self, job_id: str, fields: Mapping[bytes | str, bytes | str], index: int | None) -> StreamRecord | None:
+        job = Job(job_id, connection=self.redis, serializer=JSONSerializer)
         try:
             job.restore(fields)
             request = StreamRequest.model_validate(job.kwargs["request"])

@@ -1,6 +1,6 @@
 """Trainings in Redis: submit, look up, list, cancel, forget. A queue of their own, which only trainers listen on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -41,7 +41,7 @@ class TrainingRecord(BaseModel):
     error: ErrorInfo | None = None
 
 
-class TrainingQueue(SoloQueue):
+class TrainingQueue(SoloQueue[TrainingRecord]):
     """The queue of trainings. Safe to share between threads and greenlets."""
 
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
@@ -77,28 +77,10 @@ class TrainingQueue(SoloQueue):
         pipe.execute()
         return position
 
-    @queue_errors()
-    def get(self, training_id: str) -> TrainingRecord | None:
-        """The training, or None when Redis does not know it (any more)."""
-        return self.get_many([training_id])[0]
-
-    @queue_errors()
-    def get_many(self, training_ids: Sequence[str]) -> list[TrainingRecord | None]:
-        """The trainings in the order asked for; None for those that Redis does not know."""
-        pipe = self.redis.pipeline(transaction=False)
-        for training_id in training_ids:
-            pipe.hgetall(Job.key_for(training_id))
-            pipe.lpos(self.lanes.lane.key, training_id)
-        found = pipe.execute()
-        return [
-            self._record(training_id, found[2 * number], found[2 * number + 1])
-            for number, training_id in enumerate(training_ids)
-        ]
-
     def _record(
-        self, training_id: str, fields: Mapping[bytes | str, bytes | str], index: int | None
+        self, job_id: str, fields: Mapping[bytes | str, bytes | str], index: int | None
     ) -> TrainingRecord | None:
-        job = Job(training_id, connection=self.redis, serializer=JSONSerializer)
+        job = Job(job_id, connection=self.redis, serializer=JSONSerializer)
         try:
             job.restore(fields)
             request = TrainingRequest.model_validate(job.kwargs["request"])
