@@ -5,7 +5,6 @@ and no more. docs/train-your-own.md tells how data must look and what the option
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from shared.catalog import load_catalog
 from shared.entries import MaskRcnnEntry
 from shared.runs import Epoch, TrainingRun
 from shared.settings import get_settings
-from worker.engines import select_backend
+from worker.engines import select_backend_for_training
 from worker.engines.threads import available_cpus
 from worker.models.errors import ModelFileError
 from worker.training.checkpoint import DOCUMENT
@@ -71,8 +70,7 @@ def _classification(options: argparse.Namespace) -> int:
     if options.check:
         return 0
     weights = options.weights or find_backbone(config, get_settings())
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    select_backend("keras", options.threads)
+    select_backend_for_training(options.threads)
     # not before the backend is chosen
     from worker.training.classifiers.fit import train_classifier
 
@@ -111,8 +109,7 @@ def _masks(options: argparse.Namespace) -> int:
     also = [_checked(folder, options.out) for folder in options.also]
     if options.check:
         return 0
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    select_backend("keras", options.threads)
+    select_backend_for_training(options.threads)
     # not before the backend is chosen
     from worker.training.mask_rcnn.fit import train_mask_rcnn
 
@@ -253,8 +250,7 @@ def _print_report(data: Path, report: DatasetReport) -> None:
 
 
 def _train(options: argparse.Namespace, config: DetectionConfig, dataset: Dataset, also: list[Dataset]) -> int:
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    select_backend("keras", options.threads)
+    select_backend_for_training(options.threads)
     # not before the backend is chosen
     from worker.training.darknet.fit import SMALL_CFG, Start, train_detector
 

@@ -5,6 +5,14 @@ cache it needs neither Keras nor TensorFlow.
 """
 
 from worker.engines.base import KerasModel, Recipe, Session
-from worker.engines.choice import choose_engine, open_session, select_backend
+from worker.engines.choice import choose_engine, open_session, select_backend, select_backend_for_training
 
-__all__ = ["KerasModel", "Recipe", "Session", "choose_engine", "open_session", "select_backend"]
+__all__ = [
+    "KerasModel",
+    "Recipe",
+    "Session",
+    "choose_engine",
+    "open_session",
+    "select_backend",
+    "select_backend_for_training",
+]

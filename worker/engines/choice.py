@@ -46,6 +46,15 @@ def select_backend(engine: EngineName, threads: int) -> None:
         )
 
 
+def select_backend_for_training(threads: int) -> None:
+    """Set this process up for training, which takes TensorFlow, whatever backend the environment names.
+
+    Must come before Keras is imported.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    select_backend("keras", threads)
+
+
 #: opens a session in the place of `open_session`
 Opener = Callable[[Recipe, Settings], Session]
 _opener: ContextVar[Opener | None] = ContextVar("opener", default=None)

@@ -35,7 +35,7 @@ from shared.trainings import (
     training_key,
     training_prefix,
 )
-from worker.engines import select_backend
+from worker.engines import select_backend_for_training
 from worker.engines.threads import available_cpus
 from worker.models.errors import ModelFileError
 from worker.trainer.data import check_dataset, fetch_dataset
@@ -177,8 +177,7 @@ class _Attempt:
                 update={"history": before.history, "best": before.best, "resumed": len(before.history)}
             )
         self._tell(stage="train")
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-        select_backend("keras", self._tools.settings.threads or available_cpus())
+        select_backend_for_training(self._tools.settings.threads or available_cpus())
         run = self._training.run
         with warnings_told(self._note):
             return train(run, dataset, self._folder / "run", self._tools.settings, on_epoch=self._on_epoch)
