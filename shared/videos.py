@@ -33,7 +33,7 @@ class VideoOptions(_Document):
     """
 
     every: int = Field(1, ge=1, le=1000, description="only frames whose number is a multiple of this")
-    fps: float | None = Field(None, gt=0, le=240, description="at most so many frames a second, instead of `every`")
+    fps: float | None = Field(None, ge=0.01, le=240, description="at most so many frames a second, instead of `every`")
     start: float = Field(0, ge=0, le=MOST_SECONDS, description="seconds; what comes before is left out")
     end: float | None = Field(None, gt=0, le=MOST_SECONDS, description="seconds; what comes after is left out")
     max_side: int = Field(1920, ge=64, le=4096, description="longest side of the drawn video in pixels")

@@ -33,7 +33,7 @@ class StatusJob(BaseModel):
     model: str
     priority: Priority
     owner: str | None = Field(description="name of the API key that brought it")
-    worker: str | None = Field(description="who has it")
+    worker: str | None = Field(description="who has it; one of those that have parts of it")
     attempts: int
     created_at: datetime
     started_at: datetime | None
@@ -140,7 +140,8 @@ def _pressed(job_id: str, what: str) -> Response:
 def _status(parts: Services) -> Status:
     running = [record for record in parts.overview.running() if record.state is JobState.RUNNING]
     failures = parts.overview.failures(SHOWN)
-    by_worker = {record.worker: record for record in running}
+    by_worker = parts.overview.at_work()
+    holders = {record.request.id: worker for worker, record in by_worker.items()}
     return Status(
         at=datetime.now(UTC),
         jobs=parts.queue.count_by_state(),
@@ -148,7 +149,7 @@ def _status(parts: Services) -> Status:
         workers=[_worker(worker, by_worker.get(worker.name)) for worker in parts.fleet.workers()],
         failures=failures.by_code,
         failed=[_job(record) for record in failures.newest if record.state is JobState.FAILED],
-        running=[_job(record) for record in running],
+        running=[_job(record, holders.get(record.request.id)) for record in running],
         waiting=[_job(record) for record in parts.overview.waiting(SHOWN) if record.state is JobState.QUEUED],
     )
 
@@ -159,14 +160,14 @@ def _worker(worker: WorkerInfo, record: JobRecord | None) -> StatusWorker:
     return StatusWorker(
         **worker.model_dump(include={"name", "host", "pid", "engine", "models", "installed", "memory_bytes"}),
         state=state,
-        job=_job(record) if record is not None else None,
+        job=_job(record, worker.name) if record is not None else None,
         jobs=worker.jobs_done,
         restarts=worker.restarts,
         started_at=datetime.fromtimestamp(worker.started_at, UTC),
     )
 
 
-def _job(record: JobRecord) -> StatusJob:
+def _job(record: JobRecord, worker: str | None = None) -> StatusJob:
     asked = record.request
     return StatusJob(
         id=asked.id,
@@ -174,7 +175,7 @@ def _job(record: JobRecord) -> StatusJob:
         model=asked.model,
         priority=asked.priority,
         owner=asked.owner,
-        worker=record.worker if record.state is JobState.RUNNING else None,
+        worker=worker,
         attempts=record.attempts,
         created_at=asked.created_at,
         started_at=record.started_at,

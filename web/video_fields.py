@@ -12,7 +12,7 @@ class VideoFields(BaseModel):
     """What counts for videos only. Photos of the same request go without it."""
 
     every: int = Field(1, ge=1, le=1000, description=f"videos: {_KNOWN['every'].description}")
-    fps: float | None = Field(None, gt=0, le=240, description=f"videos: {_KNOWN['fps'].description}")
+    fps: float | None = Field(None, ge=0.01, le=240, description=f"videos: {_KNOWN['fps'].description}")
     start: float = Field(0, ge=0, le=MOST_SECONDS, description=f"videos: {_KNOWN['start'].description}")
     end: float | None = Field(None, gt=0, le=MOST_SECONDS, description=f"videos: {_KNOWN['end'].description}")
     max_side: int = Field(1920, ge=64, le=4096, description=f"videos: {_KNOWN['max_side'].description}")

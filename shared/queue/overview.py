@@ -16,6 +16,7 @@ from shared.jobs import ErrorInfo, JobState, Priority
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
 from shared.queue.jobs import CRASHED, JobQueue, JobRecord
+from shared.queue.parts import video_of
 from shared.settings import Settings
 
 
@@ -83,6 +84,27 @@ class Overview:
             parked: list[bytes] = self._redis.zrange(lane.deferred_job_registry.key, 0, -1)  # type: ignore[assignment]
             ids |= dict.fromkeys(map(text, parked))
         return [record for record in self._jobs.get_many(list(ids), positions=False) if record is not None]
+
+    @queue_errors()
+    def at_work(self) -> dict[str, JobRecord]:
+        """Which job each worker has, by the worker's name; who does a part of a video has that video.
+
+        A job's own record names the worker that had it last. That of a video in parts is who planned it, who may have
+        long been at something else.
+        """
+        ids: dict[str, None] = {}
+        for lane in self._jobs.lanes.all:
+            members: list[bytes] = self._redis.zrange(lane.started_job_registry.key, 0, -1)  # type: ignore[assignment]
+            ids |= dict.fromkeys(text(member).partition(":")[0] for member in members)
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hmget(Job.key_for(job_id), "status", "worker_name")
+        holders: dict[str, str] = {}
+        for job_id, (status, worker) in zip(ids, pipe.execute(), strict=True):
+            if worker and status and text(status) == JobStatus.STARTED.value:
+                holders[text(worker)] = video_of(job_id)
+        records = self._jobs.get_many(list(holders.values()), positions=False)
+        return {worker: record for worker, record in zip(holders, records, strict=True) if record is not None}
 
     @queue_errors()
     def failures(self, limit: int) -> Failures:

@@ -63,6 +63,11 @@ def part_id(job_id: str, number: int) -> str:
     return f"{job_id}-{number}"
 
 
+def video_of(job_id: str) -> str:
+    """Id of the video whose part that job does; the same id if it is no part."""
+    return job_id.partition("-")[0]
+
+
 class Parts:
     """Makes, follows and ends the parts of videos."""
 

@@ -51,13 +51,13 @@ class Played:
     def job(self, job_id: str) -> Job:
         return Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
 
-    def take(self) -> str:
-        """Take the next job and say that it has begun."""
+    def take(self, worker: str = "w") -> str:
+        """Take the next job and say that it has begun, as a worker does."""
         taken = self.jobs.lanes.take(0)
         assert taken is not None
         taken.lane.intermediate_queue.remove(taken.job_id)
         with self.redis.pipeline() as pipe:
-            self.job(taken.job_id).prepare_for_execution("w", pipe)
+            self.job(taken.job_id).prepare_for_execution(worker, pipe)
             pipe.execute()
         return taken.job_id
 
@@ -115,6 +115,27 @@ def test_the_last_part_has_the_job_go_on(played: Played) -> None:
     assert [record.request.id for record in running] == [request.id]
     assert played.take() == request.id
     assert played.jobs.lanes.take(0) is None
+
+
+def test_who_does_a_part_has_its_video(played: Played) -> None:
+    """Not the one it planned last, and a planner that is free again has none."""
+    first, second = played.submit(), played.submit()
+    for request in (first, second):
+        assert played.take("planner") == request.id
+        played.parts.order(request, ORDERS[:1], {})
+        played.park(request.id)
+    assert played.take("other") == part_id(first.id, 0)
+    started = played.jobs.lanes.parts.started_job_registry.key
+    played.redis.zadd(started, {f"{part_id(first.id, 0)}:x": 2e9})  # RQ's name for one run of a job
+    assert _at_work(played) == {"other": first.id}
+    assert played.take("planner") == part_id(second.id, 0)
+    played.redis.zadd(started, {f"{part_id(second.id, 0)}:x": 2e9})
+    assert _at_work(played) == {"other": first.id, "planner": second.id}
+
+
+def _at_work(played: Played) -> dict[str, str]:
+    found = Overview(played.jobs, Settings()).at_work()
+    return {worker: record.request.id for worker, record in found.items()}
 
 
 def test_parts_that_are_done_before_the_job_waits(played: Played) -> None:

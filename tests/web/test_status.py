@@ -8,9 +8,11 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from shared.jobs import ErrorInfo, JobState
-from shared.queue import keys
+from shared.queue import PartOrder, keys
+from shared.queue.parts import part_id
 from shared.settings import Settings
 from tests.web.conftest import PlayedWorker, Upload, announce, picture, post_files
+from tests.web.test_videos import MP4
 from web.app import create_app
 from web.keys import hash_of
 from web.services import EXTENSION, Services
@@ -56,6 +58,33 @@ def test_all_of_it(client: FlaskClient, services: Services, upload: Upload, play
     assert f"/status/jobs/{bad}/retry" in page
     assert f"/status/jobs/{waiting}/cancel" in page
     assert " style=" not in page
+
+
+def test_a_video_in_parts_is_shown_with_who_does_one(
+    client: FlaskClient, services: Services, upload: Upload, played: PlayedWorker
+) -> None:
+    announce(services, "small")
+    announce(services, "small", name="planner")
+    video = upload((MP4, "street.mp4")).get_json()["id"]
+    queue = services.queue
+    queue.redis.lrem(queue.lanes.interactive.key, 1, video)
+    for worker, lane, job_id in (
+        ("planner", queue.lanes.interactive, video),
+        ("w", queue.lanes.parts, part_id(video, 0)),
+    ):
+        if job_id != video:
+            queue.parts.order(played.request(video), [PartOrder(0, frames=1, timeout=60)], {})
+        job = played.job(job_id)
+        with queue.redis.pipeline() as pipe:
+            job.prepare_for_execution(worker, pipe)
+            pipe.zadd(lane.started_job_registry.key, {f"{job_id}:x": 2e9})
+            if job_id == video:
+                queue.parts.park(job, lane, pipe)
+            pipe.execute()
+    body = client.get("/status.json").get_json()
+    shown = {worker["name"]: worker["job"] and worker["job"]["id"] for worker in body["workers"]}
+    assert shown == {"planner": None, "w": video}
+    assert [(job["id"], job["worker"]) for job in body["running"]] == [(video, "w")]
 
 
 def test_an_empty_service(client: FlaskClient, services: Services) -> None:

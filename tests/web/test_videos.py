@@ -194,6 +194,7 @@ def test_the_options_go_with_videos_only(upload: Upload, played: PlayedWorker) -
         ({"zone": "0,0 1,1"}, "zone"),
         ({"zone": "0,0 a,1 1,1"}, "zone"),
         ({"fps": "nan"}, "fps"),
+        ({"fps": "0.009"}, "fps"),
     ],
 )
 def test_options_that_are_none(fields: dict[str, str], name: str, upload: Upload, services: Services) -> None:
