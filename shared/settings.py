@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     max_video_mb: int = Field(512, ge=1, description="size of one video")
     max_video_seconds: Seconds = Field(2 * HOUR, description="length of one video")
     max_video_frames: int = Field(500_000, ge=1, description="frames of one video")
+    max_video_gigapixels: int = Field(
+        1000, ge=1, description="pixels of all frames of one video together, in thousands of millions"
+    )
     max_megapixels: int = Field(100, ge=1, description="pixels of one image, in millions")
     max_aspect: int = Field(100, ge=1, description="long side divided by short side")
     max_queue: int = Field(1000, ge=1, description="jobs that may wait; more are answered 429")

@@ -134,6 +134,7 @@ def limits_of(settings: Settings) -> VideoLimits:
         max_seconds=settings.max_video_seconds,
         max_frames=settings.max_video_frames,
         max_aspect=settings.max_aspect,
+        max_gigapixels=settings.max_video_gigapixels,
     )
 
 

@@ -40,6 +40,7 @@ def convert_webp(file: Path, path: Path, limits: VideoLimits) -> None:
             limits.check_size(*image.size)
             frames = int(getattr(image, "n_frames", 1))
             limits.check_length(frames, 0)
+            limits.check_work(frames * image.width * image.height)
             if frames > 1:
                 _write(image, path)
                 return

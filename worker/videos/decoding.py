@@ -161,6 +161,7 @@ class FrameReader:
         tick = Fraction(*facts.time_base) * TICKS_PER_SECOND
         nominal = max(1, round(TICKS_PER_SECOND / facts.fps))
         longest = self._limits.max_seconds * TICKS_PER_SECOND
+        work = segment.first_index * facts.width * facts.height
         last = -1 if segment.previous is None else ticks_of(facts, segment.previous)
         for frame in frames:
             if self._stopped:
@@ -179,6 +180,8 @@ class FrameReader:
             index = segment.first_index + self.decoded
             self.decoded += 1
             self._limits.check_length(index + 1, ticks / TICKS_PER_SECOND)
+            work += frame.width * frame.height  # not that of the first frame: the size may change on the way
+            self._limits.check_work(work)
             if self._sampler.is_over(ticks):
                 return
             if self._sampler.takes(index, ticks):

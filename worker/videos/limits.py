@@ -21,12 +21,14 @@ class VideoLimits:
         max_seconds: of the whole file.
         max_frames: of the whole file.
         max_aspect: long side divided by short side.
+        max_gigapixels: of all frames together, in thousands of millions: what there is to decode.
     """
 
     max_pixels: int = MOST_PIXELS
     max_seconds: float = 2 * 3600
     max_frames: int = 500_000
     max_aspect: int = 100
+    max_gigapixels: float = 1000
 
     @property
     def decoder_options(self) -> dict[str, str]:
@@ -60,6 +62,15 @@ class VideoLimits:
             )
         if frames > self.max_frames:
             raise BadInputError("too_long", f"The video has more than {self.max_frames} frames, which are the limit.")
+
+    def check_work(self, pixels: int) -> None:
+        """Refuse what is too much to decode: `pixels` of all frames together. Raises `BadInputError`."""
+        if pixels / 1e9 > self.max_gigapixels:
+            raise BadInputError(
+                "too_long",
+                f"All frames of the video have more than {self.max_gigapixels:g} gigapixels together, which are the "
+                "limit: a shorter or smaller one is taken.",
+            )
 
 
 def frames_waiting(width: int, height: int) -> int:

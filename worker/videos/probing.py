@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from shared.errors import BadInputError
 from shared.videos import VideoFacts
+from worker.videos.boxes import check_boxes
 from worker.videos.containers import VideoFile, has_decoder, open_input, pictures_of
 from worker.videos.limits import VideoLimits
 
@@ -68,6 +69,7 @@ def probe(file: VideoFile, limits: VideoLimits) -> Probe:
     Raises:
         BadInputError: `bad_video`, `no_video_stream`, `no_frames`, `too_long`, `too_many_pixels` or `bad_aspect`.
     """
+    check_boxes(file, limits.max_frames)
     with open_input(file) as container:
         candidates = pictures_of(container)
         if not candidates:
@@ -78,7 +80,7 @@ def probe(file: VideoFile, limits: VideoLimits) -> Probe:
             raise BadInputError("bad_video", "The video is of a kind that cannot be decoded.")
         limits.check_size(stream.codec_context.width, stream.codec_context.height)
         index, sound = stream.index, _sound_of(container, stream)
-        scan = _Scan(stream, limits)
+        scan = _Scan(stream, limits, stream.codec_context.width * stream.codec_context.height)
         scan.read(container, stream)
         declared = _declared(container, stream)
         container_name, streams, rate = container.format.name, len(candidates), stream.guessed_rate
@@ -91,6 +93,7 @@ def probe(file: VideoFile, limits: VideoLimits) -> Probe:
     upright = (frame.width, frame.height) if turns % 2 == 0 else (frame.height, frame.width)
     fps, duration = _speed(scan, time_base, rate)
     limits.check_length(scan.frames, duration)
+    limits.check_work(scan.frames * frame.width * frame.height)
     facts = VideoFacts(
         format=container_name,
         codec=codec,
@@ -149,6 +152,8 @@ class _Scan:
 
     stream: VideoStream
     limits: VideoLimits
+    pixels: int
+    """of a frame, as the header says"""
     frames: int = 0
     keyframes: list[Keyframe] = field(default_factory=list)
     sound: bool = True
@@ -167,6 +172,7 @@ class _Scan:
                 if packet.size and not packet.is_discard:
                     self._take(packet, gap)
                     self.limits.check_length(self.frames, float((self.last or 0) - (self.first or 0)) * time_base)
+                    self.limits.check_work(self.frames * self.pixels)
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise

@@ -83,7 +83,13 @@ def test_limits(tmp_path: Path) -> None:
     assert _refused(video, VideoLimits(max_seconds=2.5)) == "too_long"
     assert _refused(video, VideoLimits(max_frames=29)) == "too_long"
     assert _refused(video, VideoLimits(max_aspect=1)) == "bad_aspect"
-    probe(video, VideoLimits(max_pixels=160 * 120, max_seconds=3, max_frames=30, max_aspect=2))
+    assert _refused(video, VideoLimits(max_gigapixels=29 * 160 * 120 / 1e9)) == "too_long"
+    probe(
+        video,
+        VideoLimits(
+            max_pixels=160 * 120, max_seconds=3, max_frames=30, max_aspect=2, max_gigapixels=30 * 160 * 120 / 1e9
+        ),
+    )
 
 
 def test_facts(tmp_path: Path) -> None:

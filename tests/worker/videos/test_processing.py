@@ -234,7 +234,8 @@ def test_frames_that_are_shown_for_longer_than_ffmpeg_can_count(tmp_path: Path) 
     assert 0 < findings.duration < 1
 
 
-def test_a_file_that_is_longer_than_it_seemed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limits", [VideoLimits(max_frames=20), VideoLimits(max_gigapixels=20 * 160 * 120 / 1e9)])
+def test_a_file_that_is_longer_than_it_seemed(tmp_path: Path, limits: VideoLimits) -> None:
     path = write_video(tmp_path / "video.mp4", walk(40))
     probed = probe(path, LIMITS)
     (segment,) = plan_segments(probed, VideoOptions())
@@ -246,7 +247,7 @@ def test_a_file_that_is_longer_than_it_seemed(tmp_path: Path) -> None:
             VideoOptions(),
             find_squares,
             tmp_path,
-            limits=VideoLimits(max_frames=20),
+            limits=limits,
         )
     assert caught.value.code == "too_long"
 
