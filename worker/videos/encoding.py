@@ -30,6 +30,14 @@ _ENCODERS: Final = {
 }
 #: seconds between two keyframes, to which a browser can jump
 _KEYFRAME_SECONDS: Final = 2
+#: bits a second at most, for each pixel: so many for each frame a second, and so many more, for keyframes. No real video
+#: comes near (docs/videos.md); one of noise would take five times as much and fill the disk
+_MOST_BITS_OF_FRAME: Final = 0.4
+_MOST_BITS_OF_SECOND: Final = 2.0
+#: what is smaller may have as much as this: it needs more for each pixel, and is small anyway
+_FEWEST_PIXELS: Final = 640 * 360
+#: seconds over which that holds on average
+_BUFFER_SECONDS: Final = 2
 _BT709: Final = 1
 _LIMITED_RANGE: Final = 1
 
@@ -48,6 +56,11 @@ def output_size(width: int, height: int, max_side: int) -> tuple[int, int]:
     if scale == 1.0:
         return width + width % 2, height + height % 2
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def most_bits(width: int, height: int, fps: float) -> int:
+    """Bits a second that the drawn video has at most."""
+    return round(max(width * height, _FEWEST_PIXELS) * (_MOST_BITS_OF_FRAME * fps + _MOST_BITS_OF_SECOND))
 
 
 class SegmentEncoder:
@@ -72,7 +85,9 @@ class SegmentEncoder:
         self._container = av.open(str(path), "w", format="mp4")
         name = encoder()
         rate = Fraction(fps).limit_denominator(1001)
-        stream = self._container.add_stream(name, rate=rate, options=_ENCODERS[name])
+        most = most_bits(*self._size, fps)
+        options = _ENCODERS[name] | {"maxrate": str(most), "bufsize": str(_BUFFER_SECONDS * most)}
+        stream = self._container.add_stream(name, rate=rate, options=options)
         assert isinstance(stream, VideoStream)  # noqa: S101 -- by the names of the encoders
         self._stream = stream
         context = stream.codec_context
@@ -85,7 +100,7 @@ class SegmentEncoder:
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
         if name == "libvpx-vp9":
-            context.bit_rate = 0  # constant quality
+            context.bit_rate = most  # constant quality, as long as that is enough for it
 
     def __enter__(self) -> Self:
         return self
