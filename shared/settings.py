@@ -63,7 +63,12 @@ class Settings(BaseSettings):
         "auto", description="arithmetic of the openvino engine; auto: what this CPU is fast at"
     )
     threads: int = Field(0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS")
-    worker_memory_mb: int = Field(0, ge=0, description="memory that a job may fill before it is ended; 0: no limit")
+    worker_memory_mb: int = Field(
+        0,
+        ge=0,
+        description="memory that a job may fill before it is ended; 0: no limit; not set: `make run` gives each worker "
+        "a share of 75 % of the machine's",
+    )
     max_resident_models: int = Field(4, ge=1, description="models a worker keeps in memory")
 
     # -- limits

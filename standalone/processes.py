@@ -6,11 +6,12 @@ import importlib.util
 import io
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.settings import ROOT, Settings
+from standalone.memory import worker_memory_mb
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Program:
         priority: lower starts earlier and ends later.
         stop_seconds: how long it may take to end.
         copies: how many run.
+        environment: what it is told beside what all are.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Program:
     priority: int
     stop_seconds: int
     copies: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def programs(settings: Settings, redis_command: Sequence[str] | None) -> list[Program]:
@@ -44,6 +47,7 @@ def programs(settings: Settings, redis_command: Sequence[str] | None) -> list[Pr
             priority=30,
             stop_seconds=settings.drain_timeout + 10,
             copies=settings.workers,
+            environment={"WORKER_MEMORY_MB": str(worker_memory_mb(settings))},
         ),
     ]
     if settings.allow_training and can_train():
@@ -85,6 +89,7 @@ def supervisor_config(found: Sequence[Program], run_dir: Path, log_dir: Path) ->
     }
     for program in found:
         config[f"program:{program.name}"] = {
+            "environment": ",".join(f'{name}="{value}"' for name, value in program.environment.items()),
             "command": shlex.join(program.command).replace("%", "%%"),
             "priority": str(program.priority),
             "numprocs": str(program.copies),

@@ -30,8 +30,8 @@ _ENCODERS: Final = {
 }
 #: seconds between two keyframes, to which a browser can jump
 _KEYFRAME_SECONDS: Final = 2
-#: bits a second at most, for each pixel: so many for each frame a second, and so many more, for keyframes. No real video
-#: comes near (docs/videos.md); one of noise would take five times as much and fill the disk
+#: bits a second at most, for each pixel: so many for each frame a second, and so many more, for keyframes. No real
+#: video comes near (docs/videos.md); one of noise would take five times as much and fill the disk
 _MOST_BITS_OF_FRAME: Final = 0.4
 _MOST_BITS_OF_SECOND: Final = 2.0
 #: what is smaller may have as much as this: it needs more for each pixel, and is small anyway
