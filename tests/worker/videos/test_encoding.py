@@ -61,7 +61,8 @@ def test_noise_is_kept_small(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("codec")
 def test_a_real_video_does_not_come_near(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with av.open(str(data_dir / "videos/traffic.mp4")) as container:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), FPS)]
+        frames = islice(container.decode(video=0), FPS)
+        pictures = [frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in frames]
     bits, most = _bits(pictures, tmp_path / "limited.mp4")
     assert bits < most / 2
     monkeypatch.setattr(encoding, "most_bits", lambda *_: 0)  # which both take for no limit
