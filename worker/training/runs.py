@@ -1,6 +1,7 @@
 """Any kind of training, asked for in one way: a `RunRequest` and a checked data set in, files and a record out.
 
-Imports no Keras before `train` is called. It does not choose the backend: call `worker.engines.select_backend_for_training` first.
+Imports no Keras before `train` is called. It does not choose the backend: call
+`worker.engines.select_backend_for_training` first.
 """
 
 import logging
