@@ -51,10 +51,12 @@ def test_a_photo_comes_back_drawn(live: Live, data_dir: Path) -> None:
     wanted = [item for item in expected["models"][MODEL]["stretch"]["dog.jpg"] if item["score"] > 0.3]
     found = job["result"]["detections"]
     assert [item["label"] for item in found] == [item["label"] for item in wanted]
+    # PRECISION=auto is bfloat16, with 8 bits of mantissa, where the CPU has it
+    exact = job["result"]["model"]["precision"] == "f32"
     for item, other in zip(found, wanted, strict=True):
         left, top, width, height = other["box_xywh"]
-        assert iou(item["box"], [left, top, left + width, top + height]) > 0.98
-        assert abs(item["score"] - other["score"]) < 0.01
+        assert iou(item["box"], [left, top, left + width, top + height]) > (0.98 if exact else 0.95)
+        assert abs(item["score"] - other["score"]) < (0.01 if exact else 0.03)
     assert job["result"]["model"]["engine"] == "openvino"
     assert set(job["result"]["timings_ms"]) >= {"queue", "decode", "inference", "draw", "store", "total"}
     view = requests.get(f"{live.url}{answer.json()['url']}", timeout=10)
