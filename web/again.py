@@ -12,11 +12,12 @@ from shared.media import ENDINGS
 from shared.videos import VideoOptions, VideoResult
 from web.access import need_own_job
 from web.choosing import MOST_MODELS, wanted_models
+from web.describing import answers
 from web.ids import checked_id
 from web.incoming import IncomingFile
 from web.presenting import stored_result
 from web.services import Services, services
-from web.submitting import Accepted, Options, answer, refuse_early, submit
+from web.submitting import DONE, Accepted, Options, answer, refuse_early, submit
 from web.terms import TermFields, wanted_terms
 from web.video_fields import VideoFields, video_options
 
@@ -52,14 +53,17 @@ class _Before(NamedTuple):
         "Makes a new job of the file of an earlier one, which stays as it is. Options that are left out are as they "
         "were; an empty `line` or `zone` takes it away. The answer is that of `/upload`."
     ),
-    responses={
-        200: "Finished: known from before, or within the time that was waited.",
-        403: "The job belongs to another key.",
-        404: "There is no such job.",
-        410: "The uploaded file is no longer there.",
-        422: "An option is wrong, or there is no such model.",
-        429: "The queue is full; see `Retry-After`.",
-    },
+    responses=answers(
+        DONE,
+        {
+            200: "Finished: known from before, or within the time that was waited.",
+            403: "The job belongs to another key.",
+            404: "There is no such job.",
+            410: "The uploaded file is no longer there.",
+            422: "An option is wrong, or there is no such model.",
+            429: "The queue is full; see `Retry-After`.",
+        },
+    ),
 )
 def again(job_id: str, form_data: AgainForm) -> Response:
     """Put the file of a job into the queue once more."""

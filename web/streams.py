@@ -20,6 +20,7 @@ from web.access_log import note_jobs
 from web.choosing import installed_models, wanted_models
 from web.describing import answers
 from web.errors import wants_html
+from web.forms import Form
 from web.ids import checked_id
 from web.live import follow
 from web.services import Services, services
@@ -31,7 +32,7 @@ bp = APIBlueprint("streams", __name__, tag="Streams")
 OFF: Final = "Streams are off, or this one is another key's."
 
 
-class StreamForm(BaseModel):
+class StreamForm(Form):
     """The form of a stream."""
 
     model_config = ConfigDict(extra="forbid")

@@ -1,7 +1,7 @@
 """Files become jobs: what `POST /upload` and `POST /jobs/<id>/again` have in common."""
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flask import Response, jsonify, redirect, request, url_for
 from pydantic import BaseModel, Field
@@ -32,6 +32,23 @@ class Accepted(BaseModel):
     state: JobState
     position: int | None = Field(None, description="in the queue, 1 is next")
     cached: bool = Field(False, description="the same file was looked at before; this is that job")
+
+
+#: the answer with results, in the OpenAPI document: of one job
+DONE: Final = {
+    "application/json": {
+        "schema": {"type": "object"},
+        "example": {
+            "id": "64ae0b1f9cd24b1c8a6f5e7d3c2b1a09",
+            "kind": "image",
+            "state": "finished",
+            "result": {"text": "This picture shows 1 dog.", "counts": {"dog": 1}},
+            "url": "/view/64ae0b1f9cd24b1c8a6f5e7d3c2b1a09",
+            "status_url": "/jobs/64ae0b1f9cd24b1c8a6f5e7d3c2b1a09",
+            "cached": False,
+        },
+    }
+}
 
 
 class AcceptedMany(BaseModel):

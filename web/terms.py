@@ -4,17 +4,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 from flask import Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from shared.errors import BadInputError
 from shared.jobs import Priority
 from shared.safe_http import checked_url
 from shared.settings import DAY, Settings
+from web.forms import Form
 
 LONGEST: Final = 30 * DAY
 
 
-class TermFields(BaseModel):
+class TermFields(Form):
     """The fields of an upload's form."""
 
     priority: Literal["", "interactive", "bulk"] = Field(

@@ -33,6 +33,7 @@ from shared.trainings import (
 from web.access import is_operator, owner
 from web.describing import answers
 from web.errors import wants_html
+from web.forms import Form
 from web.ids import checked_id
 from web.incoming_data import IncomingDataset, find_uploaded
 from web.live import follow
@@ -48,7 +49,7 @@ REFUSED: Final = {403: "Training is off, or the key is no operator's."}
 _FORM_BYTES = 1 << 20
 
 
-class TrainingForm(RunRequest):
+class TrainingForm(RunRequest, Form):
     """The multipart form of a training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)

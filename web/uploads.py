@@ -11,10 +11,11 @@ from werkzeug.datastructures import FileStorage
 from shared.errors import BadInputError
 from shared.jobs import JobOptions
 from web.choosing import MOST_MODELS, wanted_models
+from web.describing import answers
 from web.fetching import fetch
 from web.incoming import IncomingFile
 from web.services import services
-from web.submitting import Accepted, Options, answer, refuse_early, submit
+from web.submitting import DONE, Accepted, Options, answer, refuse_early, submit
 from web.terms import TermFields, wanted_terms
 from web.video_fields import VideoFields, video_options
 
@@ -54,18 +55,21 @@ class UploadForm(JobOptions, TermFields, VideoFields):
         "`/compare?ids=a,b` is a page that shows such jobs side by side. With `Prefer: wait=N` (or `?wait=N`) the "
         "answer is the finished job, with status 200, if that takes no more than N seconds."
     ),
-    responses={
-        200: "Finished: known from before, or within the time that was waited.",
-        400: "No file.",
-        413: "Too large, or too many files.",
-        415: "Not an image or video of a kind that is taken.",
-        422: "An option is wrong, or there is no such model.",
-        403: "The page of another site sent it.",
-        408: "The body came too slowly.",
-        429: "The queue is full, or these are too many uploads; see `Retry-After`.",
-        503: "Redis or storage is away; see `Retry-After`.",
-        507: "The storage is full.",
-    },
+    responses=answers(
+        DONE,
+        {
+            200: "Finished: known from before, or within the time that was waited.",
+            400: "No file.",
+            413: "Too large, or too many files.",
+            415: "Not an image or video of a kind that is taken.",
+            422: "An option is wrong, or there is no such model.",
+            403: "The page of another site sent it.",
+            408: "The body came too slowly.",
+            429: "The queue is full, or these are too many uploads; see `Retry-After`.",
+            503: "Redis or storage is away; see `Retry-After`.",
+            507: "The storage is full.",
+        },
+    ),
 )
 def upload(form_and_files_data: UploadForm) -> Response:
     """Take files, put a job for each into the queue, answer at once."""

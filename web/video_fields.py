@@ -1,14 +1,15 @@
 """The fields of an upload's form that concern videos: `shared.videos.VideoOptions` as a form can send them."""
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from shared.errors import BadInputError
 from shared.videos import MOST_SECONDS, VideoOptions
+from web.forms import Form
 
 _KNOWN = VideoOptions.model_fields
 
 
-class VideoFields(BaseModel):
+class VideoFields(Form):
     """What counts for videos only. Photos of the same request go without it."""
 
     every: int = Field(1, ge=1, le=1000, description=f"videos: {_KNOWN['every'].description}")
@@ -21,11 +22,6 @@ class VideoFields(BaseModel):
     zone: str = Field(
         "", max_length=2000, description="videos: shares x,y of the corners, apart by blanks; who is inside is counted"
     )
-
-    @field_validator("fps", "end", mode="before")
-    @classmethod
-    def _left_empty(cls, value: object) -> object:
-        return None if value == "" else value
 
 
 def video_options(form: VideoFields, before: VideoOptions | None = None) -> VideoOptions:

@@ -73,6 +73,24 @@ def queue_stream(services: Services) -> str:
     return request.id
 
 
+def test_a_form_can_be_sent_as_it_is_described(app: APIFlask, upload: Upload, services: Services) -> None:
+    """A page that is made of the document fills in what it has as a default, and may send the rest empty."""
+    announce(services, "small")
+    document = app.test_client().get("/openapi.json").get_json()
+    for name in ("UploadForm", "AgainForm", "TrainingForm", "StreamForm"):
+        for field, described in document["components"]["schemas"][name]["properties"].items():
+            assert described.get("default", "") is not None, (name, field)
+            assert "type" in described, (name, field)
+    fields = document["components"]["schemas"]["UploadForm"]["properties"]
+    assert next(iter(fields)) == "file"
+    filled = {name: str(field.get("default", "")) for name, field in fields.items() if name != "file"}
+    assert upload((picture(8, 8), "a.jpg"), **filled).status_code == 202
+    assert upload((picture(8, 8), "a.jpg"), **dict.fromkeys(filled, "")).status_code == 202
+    assert upload((picture(8, 8), "a.jpg"), fps="null").status_code == 422
+    done = document["paths"]["/upload"]["post"]["responses"]["200"]["content"]["application/json"]
+    assert done["example"]["state"] == "finished"
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_answers_are_as_described(
     app: APIFlask, services: Services, upload: Upload, played: PlayedWorker, mode: GenerationMode
