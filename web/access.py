@@ -6,7 +6,7 @@ of a job may see it. A new path is closed until it is named here.
 
 import logging
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, current_app, g, make_response, redirect, render_template, request, url_for
@@ -56,8 +56,6 @@ def register(app: APIFlask, settings: Settings) -> None:
     app.before_request(lambda: _need_key(keys))
     app.context_processor(lambda: {"signed_in": owner() is not None, "may_act": owner() is not None or not keys})
     app.register_blueprint(bp)
-    if keys:
-        app.spec_processor(_describe)
     if settings.open_to_all:
         log.warning(
             "NO API KEYS ARE SET, and the service listens on %s: ANYBODY WHO CAN REACH PORT %s CAN USE IT, see all "
@@ -65,14 +63,6 @@ def register(app: APIFlask, settings: Settings) -> None:
             settings.host,
             settings.port,
         )
-
-
-def _describe(document: dict[str, Any] | str) -> dict[str, Any] | str:
-    """Say in the OpenAPI document how a key is sent; the page of the API then asks for one."""
-    if isinstance(document, str):  # as YAML, which is not what we give
-        return document
-    document.setdefault("components", {})["securitySchemes"] = {"ApiKey": {"type": "http", "scheme": "bearer"}}
-    return {**document, "security": [{"ApiKey": []}]}
 
 
 def owner() -> str | None:

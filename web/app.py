@@ -11,6 +11,7 @@ from web import (
     access,
     access_log,
     again,
+    describing,
     errors,
     incoming,
     jobs,
@@ -52,7 +53,6 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         + settings.max_files * FORM_FIELDS_BYTES,
         MAX_FORM_MEMORY_SIZE=FORM_FIELDS_BYTES,
         MAX_FORM_PARTS=settings.max_files + 32,
-        TAGS=["Jobs", "Results", "Models", "Streams", "Trainings", "Operations"],
         SPEC_FORMAT="json",
         HTTP_ERROR_SCHEMA=ERROR_SCHEMA,
         VALIDATION_ERROR_SCHEMA=ERROR_SCHEMA,
@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     access_log.register(app)
     origins.register(app, settings)
     access.register(app, settings)
+    describing.register(app)
     limits.register(app, settings, app.extensions[EXTENSION])
     blueprints = (
         uploads.bp,

@@ -103,6 +103,11 @@ def test_metrics_of_webhooks(client: FlaskClient, services: Services, upload: Up
 def test_the_openapi_document(client: FlaskClient) -> None:
     document = client.get("/openapi.json").get_json()
     validate(document)
+    groups = [tag["name"] for tag in document["tags"]]
+    assert sorted(groups) == ["Jobs", "Models", "Operations", "Results", "Streams", "Trainings"], "each once"
+    for path, operations in document["paths"].items():
+        for method in operations.keys() & {"get", "post", "delete"}:
+            assert operations[method]["tags"][0] in groups, path
     upload = document["paths"]["/upload"]["post"]
     schema = upload["requestBody"]["content"]["multipart/form-data"]["schema"]
     form = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
