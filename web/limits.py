@@ -1,10 +1,11 @@
 """How much one client may ask for. A client is an API key, or else an address."""
 
+from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from apiflask import APIFlask
-from flask import current_app, request
+from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from flask_limiter import Limiter
 from limits import parse_many
@@ -29,6 +30,7 @@ def register(app: APIFlask, settings: Settings, services: Services) -> None:
         parse_many(settings.rate_limit)
     except ValueError:
         raise ValueError(f"RATE_LIMIT={settings.rate_limit!r} is none; 600/minute is.") from None
+    app.after_request(_no_retry_of_what_is_done)  # the limiter's own comes before: the last registered is the first
     limiter = Limiter(
         client,
         app=app,
@@ -44,6 +46,13 @@ def register(app: APIFlask, settings: Settings, services: Services) -> None:
     )
     limiter.request_filter(lambda: request.endpoint not in LIMITED or request.method != "POST")
     app.register_error_handler(StorageError, _redis_away)
+
+
+def _no_retry_of_what_is_done(response: Response) -> Response:
+    """The limiter says at every answer when its count begins anew; to come again is for those who were sent away."""
+    if response.status_code not in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        response.headers.pop("Retry-After", None)
+    return response
 
 
 def client() -> str:
