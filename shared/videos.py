@@ -4,6 +4,7 @@
 a line, so that neither the result nor its reader grows with the length of the video.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
@@ -20,6 +21,8 @@ Point = tuple[Share, Share]
 ZoneCorners = Annotated[tuple[Point, ...], Field(min_length=3, max_length=32)]
 #: seconds that may be asked for, far beyond any video: an infinite number of them has no frames and no JSON
 MOST_SECONDS: Final = 1e9
+#: labels that a sentence names though nothing of them could be followed
+_MOST_UNSURE: Final = 5
 
 
 class _Document(BaseModel):
@@ -233,9 +236,19 @@ class VideoResult(VideoFindings):
         return cls.model_validate_json(data)
 
 
-def video_sentence(counts: dict[str, int]) -> str:
-    """A plain sentence: "This video shows 12 people and 1 dog."."""
+def video_sentence(counts: dict[str, int], seen: Iterable[str] = ()) -> str:
+    """Plain sentences: "This video shows 1 dog. Not seen long or surely enough to be counted: cat.".
+
+    Args:
+        counts: different objects per label.
+        seen: the labels of all that was found, followed or not, in the order to name them.
+    """
+    unsure = [label for label in seen if label not in counts]
+    more = len(unsure) - _MOST_UNSURE
+    names = ", ".join(unsure[:_MOST_UNSURE]) + (f" and {more} more" if more > 0 else "")
+    also = [f"Not seen long or surely enough to be counted: {names}."] if names else []
     if not counts:
-        return "Nothing that this model knows was found in this video."
+        return " ".join(also) or "Nothing that this model knows was found in this video."
     *most, last = [f"{count} {plural(label, count)}" for label, count in counts.items()]
-    return f"This video shows {', '.join(most)} and {last}." if most else f"This video shows {last}."
+    shown = f"This video shows {', '.join(most)} and {last}." if most else f"This video shows {last}."
+    return " ".join([shown, *also])

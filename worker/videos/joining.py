@@ -104,7 +104,7 @@ def join(
     tracks, unlisted = tracking.tracks()
     if unlisted:
         notes.append(f"{unlisted} more objects were seen only shortly; they are counted but not listed.")
-    counts = tracking.counts()
+    counts, timeline = tracking.counts(), counting.timeline(duration)
     return VideoFindings(
         frames=decoded,
         analysed=analysed,
@@ -112,9 +112,9 @@ def join(
         duration=round(duration, 3),
         counts=counts,
         object_string=object_string(counts),
-        text=video_sentence(counts),
+        text=video_sentence(counts, timeline.most),
         tracks=tracks,
-        timeline=counting.timeline(duration),
+        timeline=timeline,
         line=counting.line(tracking),
         zone=counting.zone(tracking),
         notes=notes,

@@ -84,3 +84,16 @@ def test_a_part_comes_back() -> None:
 )
 def test_sentences(counts: dict[str, int], text: str) -> None:
     assert video_sentence(counts) == text
+    assert video_sentence(counts, counts) == text
+
+
+@pytest.mark.parametrize(
+    ("counts", "seen", "text"),
+    [
+        ({}, "cat", "Not seen long or surely enough to be counted: cat."),
+        ({"dog": 2}, "cat dog cow", "This video shows 2 dogs. Not seen long or surely enough to be counted: cat, cow."),
+        ({}, "a b c d e f g", "Not seen long or surely enough to be counted: a, b, c, d, e and 2 more."),
+    ],
+)
+def test_what_was_seen_and_not_followed_is_named(counts: dict[str, int], seen: str, text: str) -> None:
+    assert video_sentence(counts, seen.split()) == text
