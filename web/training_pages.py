@@ -8,13 +8,13 @@ from flask import Response, make_response, render_template
 from web.ids import checked_id
 from web.services import services
 from web.training_views import find_training, list_trainings
-from web.trainings import may_train, need_permission, stored_datasets
+from web.trainings import STARTS, may_train, need_permission, stored_datasets
 
 bp = APIBlueprint("training_pages", __name__, enable_openapi=False)
 bp.before_request(need_permission)
 
-#: families of models that detectors and Mask R-CNNs may go on from; a classifier's backbone is found by itself
-STARTS: Final = frozenset({"darknet", "mask_rcnn"})
+#: a classifier's backbone is found by itself
+_BEGUN: Final = STARTS["detection"] | STARTS["masks"]
 
 
 def register(app: APIFlask) -> None:
@@ -35,7 +35,7 @@ def trainings() -> Response:
         datasets=stored_datasets(parts),
         max_dataset_mb=parts.settings.max_dataset_mb,
         starts=[
-            own.models[name] for name in own.installed(parts.settings.weights_dir) if own.models[name].family in STARTS
+            own.models[name] for name in own.installed(parts.settings.weights_dir) if own.models[name].family in _BEGUN
         ],
     )
     return _fresh(page)

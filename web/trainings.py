@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from re import fullmatch
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, cast, get_args
 
 from apiflask import APIBlueprint
 from apiflask.fields import UploadFile
@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from werkzeug.datastructures import FileStorage
 
 from shared import logs
+from shared.entries import ClassifierEntry
 from shared.errors import BadInputError, PublicError
 from shared.jobs import new_job_id
 from shared.queue import CancelOutcome
-from shared.runs import RunRequest
+from shared.runs import Backbone, RunRequest, TrainingKind
 from shared.storage import MissingObjectError
 from shared.trainings import (
     DATASETS,
@@ -43,6 +44,12 @@ from web.training_views import find_training, list_trainings
 
 bp = APIBlueprint("trainings", __name__, tag="Trainings")
 
+#: families of models that each kind of training may go on from
+STARTS: Final[dict[TrainingKind, frozenset[str]]] = {
+    "classification": frozenset({"classifier"}),
+    "detection": frozenset({"darknet"}),
+    "masks": frozenset({"darknet", "mask_rcnn"}),
+}
 #: what every path here may answer
 REFUSED: Final = {403: "Training is off, or the key is no operator's."}
 #: beside the file, in a form
@@ -130,6 +137,7 @@ def create(form_and_files_data: TrainingForm) -> TrainingView | Response:
     """Take the data and put a training into the queue."""
     form, parts = form_and_files_data, services()
     run = RunRequest(**form.model_dump(include=set(RunRequest.model_fields)))
+    _need_fit_start(parts, run)
     if not form.check:
         _need_free_name(parts, run.name)
     training = TrainingRequest(
@@ -149,6 +157,20 @@ def create(form_and_files_data: TrainingForm) -> TrainingView | Response:
     response.status_code = 202
     response.headers["Location"] = view.links.self
     return response
+
+
+def _need_fit_start(parts: Services, run: RunRequest) -> None:
+    """Whether the model to go on from is of the operator's catalogue, and of a fit kind. The trainer looks again."""
+    if run.start is None:
+        return
+    entry = parts.reader.own().models.get(run.start)
+    if entry is None:
+        raise BadInputError("invalid_option", f"start: there is no model {run.start!r} in the catalogue.")
+    fits = entry.family in STARTS[run.kind]
+    if isinstance(entry, ClassifierEntry):
+        fits = fits and entry.architecture in ((run.backbone,) if run.backbone else get_args(Backbone))
+    if not fits:
+        raise BadInputError("invalid_option", f"start: a training of {run.kind} cannot go on from {run.start}.")
 
 
 def _need_free_name(parts: Services, name: str) -> None:

@@ -29,6 +29,7 @@ from tests.web.conftest import announce
 from web.services import Services
 
 HTML = {"Accept": "text/html"}
+CLASSIFIER = 'family = "classifier"\narchitecture = "mobilenet_v2"'
 
 
 @pytest.fixture
@@ -105,6 +106,35 @@ def test_a_training_is_queued_with_its_data(train: Train, services: Services, cl
     record = services.trainings.get(body["id"])
     assert record is not None
     assert TrainingRequest.model_validate_json(record.request.model_dump_json()) == record.request
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "fits"),
+    [
+        ("detection", "small", True),
+        ("masks", "small", True),
+        ("classification", "small", False),
+        ("detection", "nothing", False),
+        ("detection", "outlines", False),
+        ("masks", "outlines", True),
+        ("classification", "net", True),
+        ("detection", "net", False),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_refused_at_once(
+    train: Train, services: Services, settings: Settings, kind: str, start: str, *, fits: bool
+) -> None:
+    with settings.catalog.open("a") as catalog:
+        for name, family in (("outlines", 'family = "mask_rcnn"'), ("net", CLASSIFIER)):
+            files = "".join(f'{part} = {{ name = "{name}.{part}" }}\n' for part in ("weights", "classes"))
+            catalog.write(f'[models.{name}]\n{family}\ntitle = "{name}"\n{files}')
+    answer = train(packed(), kind=kind, start=start)
+    assert answer.status_code == (202 if fits else 422), answer.text
+    if not fits:
+        assert answer.get_json()["error"]["code"] == "invalid_option"
+        assert stored(services) == []
+    elif kind == "classification":
+        assert train(packed(), kind=kind, start=start, name="other", backbone="resnet50").status_code == 422
 
 
 def test_the_same_bytes_are_kept_once(train: Train, services: Services, client: FlaskClient) -> None:
