@@ -1,4 +1,4 @@
-"""The command: `python -m client photo.jpg folder/ --server URL`."""
+"""The command: `dropsight photo.jpg folder/ --server URL`, or `python -m client`."""
 
 import argparse
 import io
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m client",
+        prog="dropsight" if Path(sys.argv[0]).stem == "dropsight" else "python -m client",
         description="Send photos and videos, and folders of them, to Dropsight, and see what is in them.",
         epilog="Exit status: 0 all finished, 1 some failed, 2 wrong usage or no connection, 130 interrupted.",
     )

@@ -102,6 +102,18 @@ def test_no_server_and_no_file(photos: Path, tmp_path: Path, capsys: pytest.Capt
             main(wrong)
 
 
+@pytest.mark.parametrize(
+    ("started", "name"), [("/usr/bin/dropsight", "dropsight"), ("/code/client/__main__.py", "python -m client")]
+)
+def test_the_help_calls_it_as_it_was_started(
+    started: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [started, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capsys.readouterr().out.startswith(f"usage: {name} ")
+
+
 def test_a_key_from_the_environment(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = {"default": "a", "models": [], "limits": {"max_upload_mb": 1, "max_files": 1, "types": ["image/jpeg"]}}
     failed = job("failed", error={"code": "bad_image", "message": "Broken."})
