@@ -256,6 +256,19 @@ def test_the_documentation(open_context: OpenContext, watch: Watch, screenshot: 
     screenshot(page, f"docs-{scheme}")
 
 
+def test_an_upload_from_the_documentation(page: Page, data_dir: Path, watch: Watch) -> None:
+    """With a file alone: the form is sent as the page has filled it in."""
+    watch.expected.append("Could not find component: JsonSchema")  # as above
+    page.set_default_timeout(15_000)
+    page.goto("/docs")
+    block = page.locator(".opblock-post", has_text="/upload").first
+    block.locator(".opblock-summary").click()
+    block.locator("input[type=file]").set_input_files(data_dir / "photos" / "dog.jpg")
+    with page.expect_response("**/upload") as answer:
+        block.get_by_role("button", name="Execute").click()
+    assert answer.value.status in (200, 202), answer.value.text()
+
+
 def test_look_again_with_other_options(page: Page, dog: dict[str, Any], screenshot: Screenshot) -> None:
     page.goto(dog["links"]["view"])
     page.get_by_text("Look again with another model").click()
