@@ -90,11 +90,13 @@ function showCurves() {
     name: figureName(name),
     points: history.flatMap((/** @type {any} */ each) => (each[kind]?.[name] === undefined || each[kind][name] < 0 ? [] : [[each.epoch, each[kind][name]]])),
   });
-  const losses = Object.keys(history[0].losses).filter((name) => name !== "gradient").slice(0, 5);
+  // the page and the events bring the names in different orders; each keeps its colour
+  const losses = Object.keys(history[0].losses).filter((name) => name !== "gradient").sort((one, other) => Number(other === "loss") - Number(one === "loss") || one.localeCompare(other)).slice(0, 5);
+  const last = history[history.length - 1].epoch;
   const measured = history.findLast((/** @type {any} */ each) => each.metrics)?.metrics ?? {};
   const metrics = DRAWN.filter((name) => measured[name] !== undefined);
-  const charts = [chart("Loss", losses.map((name) => of("losses", name)), { best, show: short, tick: (value) => String(Number(value.toPrecision(3))) })];
-  if (metrics.length) charts.push(chart("On pictures to choose by", metrics.map((name) => of("metrics", name)), { best, show: (value) => figure("", value), tick: percent, most: 1 }));
+  const charts = [chart("Loss", losses.map((name) => of("losses", name)), { last, best, show: short, tick: (value) => String(Number(value.toPrecision(3))) })];
+  if (metrics.length) charts.push(chart("On pictures to choose by", metrics.map((name) => of("metrics", name)), { last, best, show: (value) => figure("", value), tick: percent, most: 1 }));
   byId("charts").replaceChildren(...charts);
   const rows = [...history].reverse().slice(0, 1000).map((/** @type {any} */ each) => [
     String(each.epoch),
