@@ -3,12 +3,14 @@
 The same for all kinds of training. The trainer writes them, the page shows them.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 #: what is trained: a classifier, a detector of the YOLOv3 family, a Mask R-CNN
 TrainingKind = Literal["classification", "detection", "masks"]
+#: epochs of a run that does not say how many
+USUAL_EPOCHS: Final[dict[TrainingKind, int]] = {"classification": 30, "detection": 300, "masks": 100}
 #: the networks that a classifier may begin with
 Backbone = Literal["mobilenet_v2", "resnet50"]
 #: why a run ended: all epochs done, or nothing better for `patience` epochs

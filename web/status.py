@@ -9,8 +9,10 @@ from pydantic import BaseModel, Field
 
 from shared.errors import PublicError
 from shared.jobs import ErrorInfo, JobState, Priority
-from shared.queue import CancelOutcome, JobRecord, WorkerInfo
+from shared.queue import CancelOutcome, Fleet, JobRecord, WorkerInfo
 from shared.queue.overview import LaneOverview
+from shared.queue.streams import StreamQueue, StreamRecord
+from shared.queue.trainings import TrainingQueue, TrainingRecord
 from web.access import is_operator
 from web.errors import wants_html
 from web.ids import checked_id
@@ -21,8 +23,12 @@ bp = APIBlueprint("status", __name__, tag="Operations")
 
 #: jobs shown of each kind
 SHOWN: Final = 20
+#: trainings and streams among which those that run and those that failed are looked for: the newest
+_LOOKED_AT: Final = 200
 #: what a button says when it has been pressed
 _DONE: Final = {"retry": "The job is back in the queue.", "cancel": "The job is canceled, or being stopped."}
+#: faults of the file itself: it would fail again
+_HOPELESS: Final = frozenset({"bad_image", "bad_aspect", "bad_video", "no_video_stream", "no_frames", "input_gone"})
 
 
 class StatusJob(BaseModel):
@@ -58,6 +64,29 @@ class StatusWorker(BaseModel):
     started_at: datetime
 
 
+class StatusTask(BaseModel):
+    """A training or a live stream as an operator sees it."""
+
+    id: str
+    name: str = Field(description="of the training's model; of a stream its URL, without user, password and query")
+    owner: str | None = Field(description="name of the API key that brought it")
+    state: JobState
+    doing: str = Field(description="of a running one: stage or phase; else empty")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: ErrorInfo | None
+
+
+class StatusTasks(BaseModel):
+    """Trainers with their trainings, or streamers with their streams."""
+
+    workers: list[StatusWorker] = Field(description="that are alive; their `job` is not told")
+    waiting: int
+    running: list[StatusTask] = Field(description="of the newest that Redis knows")
+    failed: list[StatusTask] = Field(description="likewise, newest first")
+
+
 class Status(BaseModel):
     """Everything on the page."""
 
@@ -69,6 +98,8 @@ class Status(BaseModel):
     failed: list[StatusJob] = Field(description="the newest of them")
     running: list[StatusJob]
     waiting: list[StatusJob] = Field(description="those that are next in each queue")
+    trainings: StatusTasks
+    streams: StatusTasks
 
 
 def register(app: APIFlask) -> None:
@@ -89,7 +120,12 @@ def need_operator() -> None:
 def page() -> Response:
     """The page."""
     response = make_response(
-        render_template("status.html", status=_status(services()), message=_DONE.get(request.args.get("done", "")))
+        render_template(
+            "status.html",
+            status=_status(services()),
+            hopeless=_HOPELESS,
+            message=_DONE.get(request.args.get("done", "")),
+        )
     )
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -151,12 +187,49 @@ def _status(parts: Services) -> Status:
         failed=[_job(record) for record in failures.newest if record.state is JobState.FAILED],
         running=[_job(record, holders.get(record.request.id)) for record in running],
         waiting=[_job(record) for record in parts.overview.waiting(SHOWN) if record.state is JobState.QUEUED],
+        trainings=_tasks(parts.trainers, parts.trainings),
+        streams=_tasks(parts.streamers, parts.streams),
     )
 
 
-def _worker(worker: WorkerInfo, record: JobRecord | None) -> StatusWorker:
+def _tasks(fleet: Fleet, queue: TrainingQueue | StreamQueue) -> StatusTasks:
+    known: list[TrainingRecord | StreamRecord] = [
+        record for record in queue.get_many(queue.ids(_LOOKED_AT)) if record is not None
+    ]
+    return StatusTasks(
+        workers=[_worker(worker, None, worker.state) for worker in fleet.workers()],
+        waiting=queue.lanes.waiting(),
+        running=[_task(record) for record in known if record.state is JobState.RUNNING],
+        failed=[_task(record) for record in known if record.state is JobState.FAILED][:SHOWN],
+    )
+
+
+def _task(record: TrainingRecord | StreamRecord) -> StatusTask:
+    doing = ""
+    if isinstance(record, TrainingRecord):
+        name = record.request.run.name
+        if record.progress is not None:
+            doing = record.progress.stage
+    else:
+        name = record.request.url
+        if record.progress is not None:
+            doing = record.progress.phase
+    return StatusTask(
+        id=record.request.id,
+        name=name,
+        owner=record.request.owner,
+        state=record.state,
+        doing=doing,
+        created_at=record.request.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        error=record.error,
+    )
+
+
+def _worker(worker: WorkerInfo, record: JobRecord | None, state: str = "") -> StatusWorker:
     # the announcement is some seconds old; which job it has, Redis knows at once
-    state = "busy" if record is not None else "idle" if worker.ready else "loading"
+    state = state or ("busy" if record is not None else "idle" if worker.ready else "loading")
     return StatusWorker(
         **worker.model_dump(include={"name", "host", "pid", "engine", "models", "installed", "memory_bytes"}),
         state=state,

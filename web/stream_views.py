@@ -64,6 +64,20 @@ def summary_of(record: StreamRecord) -> StreamSummary:
     return StreamSummary(**_fields(record))
 
 
+def waits_for(services: Services, view: StreamView) -> str:
+    """Why a stream that waits does not run yet; empty for all others."""
+    if view.state is not JobState.QUEUED:
+        return ""
+    alive = len(services.streamers.workers())
+    if not alive:
+        return "No streamer is alive: it waits until there is one."
+    known = services.streams.get_many(services.streams.ids(MOST_LISTED))
+    running = sum(record is not None and record.state is JobState.RUNNING for record in known)
+    if (view.position or 1) <= alive - running:
+        return "A streamer is about to take it."
+    return f"All {alive} streamers are busy." if alive > 1 else "The only streamer is busy."
+
+
 def states(services: Services, stream_ids: list[str]) -> Iterator[tuple[str, str, bool]]:
     """Id, state as JSON and whether it is final, for `web.live.follow`; the whole stream only when it has ended."""
     for stream_id, record in zip(stream_ids, services.streams.get_many(stream_ids), strict=True):

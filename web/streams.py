@@ -24,7 +24,7 @@ from web.forms import Form
 from web.ids import checked_id
 from web.live import follow
 from web.services import Services, services
-from web.stream_views import find_stream, list_streams, need_own, new_stream, states
+from web.stream_views import find_stream, list_streams, need_own, new_stream, states, waits_for
 from web.video_fields import first_wrong
 
 bp = APIBlueprint("streams", __name__, tag="Streams")
@@ -184,7 +184,11 @@ def get_stream(stream_id: str) -> StreamView | Response:
     view = find_stream(services(), checked_id(stream_id))
     if not wants_html():
         return view
-    return make_response(render_template("stream.html", stream=view.model_dump(mode="json"), view=view))
+    return make_response(
+        render_template(
+            "stream.html", stream=view.model_dump(mode="json"), view=view, waiting=waits_for(services(), view)
+        )
+    )
 
 
 @bp.get("/streams/<stream_id>/events")

@@ -5,6 +5,7 @@ from typing import Final
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, make_response, render_template
 
+from shared.runs import USUAL_EPOCHS
 from web.ids import checked_id
 from web.services import services
 from web.training_views import find_training, list_trainings
@@ -33,6 +34,7 @@ def trainings() -> Response:
         trainings=list_trainings(parts),
         trainers=len(parts.trainers.workers()),
         datasets=stored_datasets(parts),
+        usual_epochs=USUAL_EPOCHS,
         max_dataset_mb=parts.settings.max_dataset_mb,
         starts=[
             own.models[name] for name in own.installed(parts.settings.weights_dir) if own.models[name].family in _BEGUN

@@ -107,7 +107,9 @@ def may_train() -> bool:
 def need_permission() -> None:
     """Everything here is for those who may train."""
     if not services().settings.allow_training:
-        raise PublicError("forbidden", "Training is off here: ALLOW_TRAINING (`make run TRAINING=1`) switches it on.")
+        raise PublicError(
+            "forbidden", "Training is off here: ALLOW_TRAINING=true (or make run TRAINING=1) switches it on."
+        )
     if not is_operator():
         raise PublicError("forbidden", "Training is for operators: ADMIN_KEYS says whose keys open it.")
     request.max_content_length = services().settings.max_dataset_bytes + _FORM_BYTES

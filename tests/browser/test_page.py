@@ -333,6 +333,21 @@ def test_delete_can_be_undone_and_else_is_done(page: Page, watch: Watch, photos:
     assert page.request.get(status_url).status == 404
 
 
+def test_what_runs_is_canceled_at_once_and_stays_in_the_list(page: Page, data_dir: Path) -> None:
+    page.goto("/")
+    with page.expect_response("**/upload") as answer:
+        choose(page, [data_dir / "videos" / "one-by-one-person-detection.mp4"])
+    going = row(page, "one-by-one")
+    with page.expect_response(lambda response: response.url.endswith("/cancel")) as canceled:
+        going.get_by_role("button", name=re.compile("^Cancel")).click()
+    assert canceled.value.status == 202
+    expect(going).to_have_attribute("data-state", "canceled", timeout=FINISH_MS)
+    expect(going).to_be_visible()
+    assert page.request.get(answer.value.json()["status_url"]).json()["state"] == "canceled"
+    going.get_by_role("button", name=re.compile("^Remove")).click()
+    expect(going).to_have_count(0)
+
+
 def test_a_file_name_is_text(page: Page, photos: Path, tmp_path: Path) -> None:
     name = "<img src=x onerror=document.title='gotcha'>.jpg"
     page.goto("/")

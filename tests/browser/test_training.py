@@ -1,6 +1,7 @@
 """The pages of trainings: start one, follow it, look at what came of it, try the model."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_what_is_wrong_is_said_on_the_form(page: Page, watch: Watch) -> None:
     expect(page.get_by_label("Only these classes")).to_be_visible()
 
 
-def a_classifier(folder: Path) -> str:
+def a_classifier(folder: Path, *, check_only: bool = False) -> str:
     """A finished training of a classifier, as its trainer would have left it in storage."""
     now, training_id = datetime.now(UTC), new_job_id()
     labels = ("apple", "banana", "a class with a rather long name")
@@ -106,8 +107,10 @@ def a_classifier(folder: Path) -> str:
         Epoch(
             epoch=number,
             epochs=20,
-            losses={"loss": 2 / number},
-            metrics={"accuracy": 1 - 0.8 / number, "f1": 0.9 - 0.8 / number, "loss": 2 / number},
+            losses={"objects": 1 / number, "boxes": 1 / number, "loss": 2 / number},
+            metrics={"accuracy": 1 - 0.8 / number, "f1": 0.9 - 0.8 / number, "loss": 2 / number}
+            if number < 20
+            else None,
             learning_rate=1e-3,
             seconds=2.5,
         )
@@ -129,6 +132,7 @@ def a_classifier(folder: Path) -> str:
         id=training_id,
         run=RunRequest(kind="classification", name="fruit", epochs=20),
         data=StoredDataset(name="fruit", key="datasets/fruit/", filename="fruit"),
+        check_only=check_only,
         created_at=now,
     )
     result = TrainingResult(
@@ -170,9 +174,32 @@ def test_a_classifier_shows_its_confusion_on_a_phone(
     expect(page.locator("#result").get_by_text("86.7 %")).to_be_visible()
     expect(page.get_by_role("region", name="By class").get_by_role("row")).to_have_count(4)
     expect(page.get_by_text("From scratch.")).to_be_visible()
+    loss = page.locator(".chart").filter(has=page.get_by_role("img", name="Loss, epoch 20"))
+    expect(loss.locator(".key")).to_have_text([re.compile(f"^{name} ") for name in ("loss", "boxes", "objects")])
+    expect(page.get_by_role("img", name="On pictures to choose by, epoch 20")).to_be_visible()
     assert_no_sideways_scroll(page)
     assert_accessible(page)
     screenshot(page, f"training-classifier-{scheme}")
     page.goto("/train")
     assert_no_sideways_scroll(page)
     screenshot(page, f"train-phone-{scheme}")
+
+
+def test_from_a_check_to_the_form_with_its_data(page: Page, live: Live, screenshot: Screenshot) -> None:
+    storage = live.data_dir / "storage"
+    (storage / "datasets" / "fruit").mkdir(parents=True, exist_ok=True)
+    (storage / "datasets" / "fruit" / "a.txt").write_text("x")
+    page.goto(f"/train/{a_classifier(storage, check_only=True)}")
+    page.get_by_role("link", name="Train with these data").click()
+    expect(page.get_by_label("or data that are here already")).to_have_value("fruit")
+    expect(page.get_by_label("Name of the model")).to_have_value("fruit")
+    expect(page.get_by_label("Epochs", exact=True)).to_have_value("20")
+    expect(page.get_by_label("Tell pictures apart")).to_be_checked()
+    expect(page.get_by_label("Only these classes")).to_be_enabled()
+    expect(page.locator("#epochs-note")).to_contain_text("Left empty: 30.")
+    page.get_by_label("Outline things").check()
+    expect(page.locator("#epochs-note")).to_contain_text("Left empty: 100.")
+    page.get_by_text("What must lie in it").click()
+    expect(page.get_by_text("PedMasks/NAME_mask.png")).to_be_visible()
+    assert_accessible(page)
+    screenshot(page, "train-after-check")

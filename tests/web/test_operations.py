@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,41 @@ from shared.settings import ROOT
 from tests.web.conftest import PlayedWorker, Upload, announce, picture
 from web.services import Services
 from web.video_fields import VideoFields
+
+
+@pytest.fixture
+def everything_on(services: Services) -> None:
+    on = services.settings.model_copy(update={"allow_training": True, "allow_streams": True})
+    object.__setattr__(services, "settings", on)
+
+
+@pytest.mark.usefixtures("everything_on")
+def test_all_pages_have_the_same_navigation(client: FlaskClient, upload: Upload) -> None:
+    job_id = upload((picture(8, 8), "x.jpg")).get_json()["id"]
+    headers = {"Accept": "text/html"}
+    stream = client.post("/streams", data={"url": "http://93.184.216.34/"}).get_json()["id"]
+    for path, current in (
+        ("/", "/"),
+        ("/train", "/train"),
+        ("/streams", "/streams"),
+        (f"/streams/{stream}", "/streams"),
+        ("/docs", "/docs"),
+        ("/status", None),
+        (f"/view/{job_id}", None),
+        (f"/compare?ids={job_id}", None),
+        ("/nothing", None),
+    ):
+        page = client.get(path, headers=headers).get_data(as_text=True)
+        found = re.search(r"<nav .*?</nav>", page, re.DOTALL)
+        assert found is not None, path
+        links = re.findall(r'<a href="([^"]*)"( aria-current="\w+")?>(\w+)</a>', found[0])
+        assert [(href, words) for href, _, words in links] == [
+            ("/", "Upload"),
+            ("/train", "Train"),
+            ("/streams", "Live"),
+            ("/docs", "API"),
+        ], path
+        assert [href for href, marked, _ in links if marked] == [current] * (current is not None), path
 
 
 def test_ready_needs_a_worker_with_the_default_model(client: FlaskClient, services: Services) -> None:

@@ -7,10 +7,13 @@ from flask.testing import FlaskClient
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
-from shared.jobs import ErrorInfo, JobState
-from shared.queue import PartOrder, keys
+from shared.jobs import ErrorInfo, JobOptions, JobState, new_job_id
+from shared.queue import PartOrder, WorkerInfo, keys
 from shared.queue.parts import part_id
+from shared.runs import RunRequest
 from shared.settings import Settings
+from shared.streams import StreamOptions, StreamRequest
+from shared.trainings import StoredDataset, TrainingProgress, TrainingRequest
 from tests.web.conftest import PlayedWorker, Upload, announce, picture, post_files
 from tests.web.test_videos import MP4
 from web.app import create_app
@@ -55,7 +58,7 @@ def test_all_of_it(client: FlaskClient, services: Services, upload: Upload, play
     page = client.get("/status", headers=HTML).get_data(as_text=True)
     assert "&lt;b&gt;bad.jpg" in page
     assert "<b>bad.jpg" not in page
-    assert f"/status/jobs/{bad}/retry" in page
+    assert f"/status/jobs/{bad}/retry" not in page, "the file would fail again"
     assert f"/status/jobs/{waiting}/cancel" in page
     assert " style=" not in page
 
@@ -149,9 +152,49 @@ def test_the_buttons_of_the_page(client: FlaskClient, services: Services, upload
     assert "The job is canceled" in client.get(answer.headers["Location"], headers=HTML).get_data(as_text=True)
     assert client.get(f"/jobs/{job_id}").get_json()["state"] == "canceled"
     played_id = failed(services, upload, played)
+    assert f"/status/jobs/{played_id}/retry" in client.get("/status", headers=HTML).get_data(as_text=True)
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
         assert client.post(f"/status/jobs/{played_id}/retry", headers=headers).status_code == 403
     assert client.get(f"/status/jobs/{played_id}/retry").status_code == 405
+
+
+def test_trainers_and_streamers(client: FlaskClient, services: Services) -> None:
+    assert "streamer" not in client.get("/status", headers=HTML).get_data(as_text=True)
+    info = WorkerInfo(name="t", host="h", pid=7, state="busy", installed=[], ready=True, engine="", started_at=0)
+    services.trainers.announce(info, ttl=60)
+    now = datetime.now(UTC)
+    data = StoredDataset(name="d", key="datasets/d/", filename="d")
+    ids = [new_job_id() for _ in range(3)]
+    for training_id, name in zip(ids, ("broken", "going", "next"), strict=True):
+        run = RunRequest(kind="detection", name=name)
+        services.trainings.submit(TrainingRequest(id=training_id, run=run, data=data, created_at=now))
+    stream = StreamRequest(
+        id=new_job_id(),
+        url="rtsp://10.9.8.7/a",
+        model="m",
+        options=JobOptions(),
+        stream=StreamOptions(),
+        created_at=now,
+    )
+    services.streams.submit(stream, "rtsp://u:secret@10.9.8.7/a")
+    redis, lane = services.queue.redis, services.trainings.lanes.lane
+    for training_id, status in zip(ids, (JobStatus.FAILED, JobStatus.STARTED), strict=False):
+        redis.lrem(lane.key, 1, training_id)
+        Job.fetch(training_id, connection=redis, serializer=JSONSerializer).set_status(status)
+    error = ErrorInfo(code="bad_dataset", message="So it is.")
+    redis.hset(Job.key_for(ids[0]), keys.ERROR, error.model_dump_json())
+    services.trainings.report_progress(ids[1], TrainingProgress(stage="check"))
+
+    body = client.get("/status.json").get_json()
+    trainings, streams = body["trainings"], body["streams"]
+    assert [(worker["name"], worker["state"]) for worker in trainings["workers"]] == [("t", "busy")]
+    assert (trainings["waiting"], streams["waiting"], streams["workers"]) == (1, 1, [])
+    assert [(task["name"], task["doing"]) for task in trainings["running"]] == [("going", "check")]
+    assert [(task["name"], task["error"]["code"]) for task in trainings["failed"]] == [("broken", "bad_dataset")]
+    page = client.get("/status", headers=HTML).get_data(as_text=True)
+    for text in ("trainer on h", "No streamer is alive", "So it is.", f'href="/train/{ids[0]}"'):
+        assert text in page, text
+    assert "secret" not in page
 
 
 class TestWithKeys:

@@ -1,5 +1,6 @@
 """`/streams`. The streamer is played by the tests."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from rq.serializers import JSONSerializer
 from werkzeug.test import TestResponse
 
 from shared.jobs import result_key
+from shared.queue import WorkerInfo
 from shared.queue.streams import StreamQueue
 from shared.settings import Settings
 from shared.streams import (
@@ -124,6 +126,26 @@ def streamer(services: Services) -> PlayedStreamer:
 
 def code(answer: TestResponse) -> tuple[int, str]:
     return answer.status_code, answer.get_json()["error"]["code"]
+
+
+def test_a_stream_that_waits_says_for_what(client: FlaskClient, services: Services, start: Start) -> None:
+    start()
+    stream_id = start()
+
+    def page() -> str:
+        return client.get(f"/streams/{stream_id}", headers={"Accept": "text/html"}).get_data(as_text=True)
+
+    assert "Number 2 in the queue. No streamer is alive" in page()
+    assert re.search(r'<img id="picture"[^>]*src', page()) is None, "nothing to be seen yet"
+    info = WorkerInfo(name="s", host="h", pid=1, state="busy", installed=[], ready=True, engine="", started_at=0)
+    services.streamers.announce(info, ttl=60)
+    assert "Number 2 in the queue. The only streamer is busy" in page()
+    services.streamers.announce(info.model_copy(update={"name": "t"}), ttl=60)
+    assert "A streamer is about to take it" in page()
+    PlayedStreamer(services).begin(start())
+    assert "All 2 streamers are busy" in page()
+    PlayedStreamer(services).begin(stream_id)
+    assert re.search(r'<img id="picture"[^>]*src="[^"]*/live.mjpg"', page()) is not None
 
 
 def test_off_as_it_comes(settings: Settings) -> None:

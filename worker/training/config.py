@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.runs import USUAL_EPOCHS
+
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
@@ -33,7 +35,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(300, ge=1, le=100_000)
+    epochs: int = Field(USUAL_EPOCHS["detection"], ge=1, le=100_000)
     batch_size: int = Field(16, ge=1, le=1024)
     seed: int = Field(0, ge=0, lt=1 << 32)
     #: share of the training images that the best checkpoint is chosen by; a given split is kept

@@ -163,6 +163,11 @@ export async function getJob(id) {
   }
 }
 
+/** End a job that waits or runs. @param {string} id @returns {Promise<Job>} a running one may still be running */
+export function cancelJob(id) {
+  return ask(`/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" });
+}
+
 /** @param {string} id @param {RequestInit} [init] */
 export async function deleteJob(id, init = {}) {
   try {

@@ -12,14 +12,14 @@ const MOST_POINTS = 400; // more do not fit into the width
  *
  * @param {string} title
  * @param {Series[]} series
- * @param {{best?: number | null, show: (value: number) => string, tick: (value: number) => string, most?: number}} options
- *   `best`: an epoch to mark; `show`, `tick`: a value in words, and on the scale; `most`: the end of the scale, else
+ * @param {{last: number, best?: number | null, show: (value: number) => string, tick: (value: number) => string, most?: number}} options
+ *   `last`: the epoch at the right end; `best`: an epoch to mark; `show`, `tick`: a value in words, and on the scale; `most`: the end of the scale, else
  *   what the values need
  * @returns {HTMLElement}
  */
-export function chart(title, series, { best = null, show, tick, most }) {
+export function chart(title, series, { last: newestEpoch, best = null, show, tick, most }) {
   const points = series.flatMap((each) => each.points);
-  const last = Math.max(2, ...points.map(([epoch]) => epoch));
+  const last = Math.max(2, newestEpoch);
   const top = most ?? scaleEnd(points.map(([, value]) => value));
   const x = (/** @type {number} */ epoch) => LEFT + ((WIDTH - LEFT - 8) * (epoch - 1)) / (last - 1);
   const y = (/** @type {number} */ value) => 8 + (HEIGHT - BOTTOM - 8) * (1 - Math.min(value, top) / top);

@@ -1,5 +1,5 @@
 // The start page: files in, rows out. Each part is a module of its own; this is what ties them together.
-import { compareUrl, deleteJob, DONE } from "./api.js";
+import { ApiError, cancelJob, compareUrl, deleteJob, DONE } from "./api.js";
 import { byId } from "./dom.js";
 import { plural } from "./format.js";
 import { JobEvents } from "./job-events.js";
@@ -98,9 +98,26 @@ function drop(row) {
   summary.touch();
 }
 
+/** Ends the job at once; its row stays and says so. @param {JobRow} row @param {string} id */
+async function cancel(row, id) {
+  try {
+    const job = await cancelJob(id);
+    if (!DONE.has(job.state)) toast(`${row.name} is being stopped.`);
+    else if (row.id === id) row.setJob(job);
+    summary.touch();
+  } catch (error) {
+    // one that has ended meanwhile, or is gone: its row is about to hear of it
+    if (!(error instanceof ApiError && (error.status === 404 || error.status === 409))) toast(`${row.name} could not be canceled: ${/** @type {Error} */ (error).message}`);
+  }
+}
+
 /** @param {JobRow} row */
 function remove(row) {
   const { id } = row;
+  if (id !== null && (row.state === "queued" || row.state === "running")) {
+    void cancel(row, id);
+    return;
+  }
   if (id === null || row.state === "failed" || row.state === "canceled") {
     uploads.remove(row.file);
     if (id !== null) events.unwatch(id);

@@ -85,6 +85,11 @@ function play(event, address) {
   player.play().catch(() => undefined);
 }
 
+function waitingText() {
+  const place = stream.position ? `Number ${stream.position} in the queue. ` : "";
+  return `${place}${byId("message").dataset.waiting}`;
+}
+
 function showHead() {
   const { state, progress } = stream;
   const chip = byId("state");
@@ -94,7 +99,7 @@ function showHead() {
   if (progress) facts.push(`${progress.fps ?? 0} frames a second`, span(progress.seconds ?? 0), `ends by ${span(progress.limit)}`);
   if (stream.result) facts.push(span(stream.result.seconds), plural(stream.result.frames, "frame"), { stopped: "stopped", limit: "its time was up", ended: "the stream was over" }[/** @type {"stopped" | "limit" | "ended"} */ (stream.result.reason)]);
   byId("facts").textContent = facts.join(" · ");
-  byId("message").textContent = stream.error?.message ?? stream.result?.text ?? progress?.message ?? (state === "queued" ? "Waiting for a streamer." : "");
+  byId("message").textContent = stream.error?.message ?? stream.result?.text ?? progress?.message ?? (state === "queued" ? waitingText() : "");
   byId("stop-form").hidden = DONE.has(state) || stream.stopping;
 }
 

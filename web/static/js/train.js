@@ -13,6 +13,8 @@ const mostBytes = Number(form.dataset.maxMb) * 1024 * 1024;
 /** What the other kinds ask for is not shown, and not sent. */
 function showKind() {
   const kind = new FormData(form).get("kind");
+  const usual = /** @type {HTMLInputElement} */ (form.querySelector("[name=kind]:checked")).dataset.epochs ?? "";
+  /** @type {HTMLInputElement} */ (byId("epochs")).placeholder = byId("usual-epochs").textContent = usual;
   for (const field of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-kind]"))) {
     field.hidden = !field.dataset.kind?.split(" ").includes(String(kind));
     if (field instanceof HTMLOptionElement) {
@@ -103,5 +105,9 @@ dataset?.addEventListener("change", () => {
 });
 form.addEventListener("change", showKind);
 addEventListener("pageshow", () => setBusy(false)); // also when a person comes back
+for (const [field, value] of new URLSearchParams(location.search)) {
+  const input = form.elements.namedItem(field); // as the page of a check has them
+  if (field !== "data" && input && "value" in input) input.value = value;
+}
 showKind();
 showData(); // a file may have been chosen before this was loaded

@@ -2,7 +2,7 @@
 import { DONE, ask, download, url } from "./api.js";
 import { chart } from "./chart.js";
 import { byId, el, icon } from "./dom.js";
-import { dateTime, duration, fileSize, percent, plural } from "./format.js";
+import { dateTime, duration, fileSize, percent, plural, timeLeft } from "./format.js";
 import { figure, figureName, reportParts, resultParts, short, table } from "./training-parts.js";
 import { toast } from "./toast.js";
 
@@ -37,7 +37,7 @@ function showHead() {
   const buttons = [];
   if (training.links.use) buttons.push(el("a", { class: "button primary", href: training.links.use, text: "Try it" }));
   if (!DONE.has(training.state)) buttons.push(el("button", { type: "button", class: "button", text: "Cancel", on: { click: cancel } }));
-  if (training.check_only && training.state === "finished") buttons.push(el("button", { type: "button", class: "button primary", text: "Train with these data", on: { click: trainNow } }));
+  if (training.check_only && training.state === "finished") buttons.push(el("a", { class: "button primary", href: formAddress(), text: "Train with these data" }));
   buttons.push(el("button", { type: "button", class: "button quiet danger", on: { click: remove } }, icon("trash"), "Delete"));
   const texts = buttons.map((button) => button.textContent).join();
   const place = byId("actions");
@@ -66,7 +66,7 @@ function showNow() {
     title = stage === "train" && epochs ? `Epoch ${epoch} of ${epochs}` : STAGES[/** @type {keyof STAGES} */ (stage)];
     if (stage === "train" && epochs) bar.value = epoch / epochs;
     const parts = [];
-    if (stage === "train" && left !== null) parts.push(`about ${duration(Math.max(1, left) * 1000)} left`);
+    if (stage === "train" && left !== null) parts.push(`about ${timeLeft(left)} left`);
     if (best) parts.push(`best so far: epoch ${best.epoch}`);
     if (resumed) parts.push(`went on after epoch ${resumed}`);
     text = parts.join(" · ");
@@ -90,11 +90,13 @@ function showCurves() {
     name: figureName(name),
     points: history.flatMap((/** @type {any} */ each) => (each[kind]?.[name] === undefined || each[kind][name] < 0 ? [] : [[each.epoch, each[kind][name]]])),
   });
-  const losses = Object.keys(history[0].losses).filter((name) => name !== "gradient").slice(0, 5);
+  // the page and the events bring the names in different orders; each keeps its colour
+  const losses = Object.keys(history[0].losses).filter((name) => name !== "gradient").sort((one, other) => Number(other === "loss") - Number(one === "loss") || one.localeCompare(other)).slice(0, 5);
+  const last = history[history.length - 1].epoch;
   const measured = history.findLast((/** @type {any} */ each) => each.metrics)?.metrics ?? {};
   const metrics = DRAWN.filter((name) => measured[name] !== undefined);
-  const charts = [chart("Loss", losses.map((name) => of("losses", name)), { best, show: short, tick: (value) => String(Number(value.toPrecision(3))) })];
-  if (metrics.length) charts.push(chart("On pictures to choose by", metrics.map((name) => of("metrics", name)), { best, show: (value) => figure("", value), tick: percent, most: 1 }));
+  const charts = [chart("Loss", losses.map((name) => of("losses", name)), { last, best, show: short, tick: (value) => String(Number(value.toPrecision(3))) })];
+  if (metrics.length) charts.push(chart("On pictures to choose by", metrics.map((name) => of("metrics", name)), { last, best, show: (value) => figure("", value), tick: percent, most: 1 }));
   byId("charts").replaceChildren(...charts);
   const rows = [...history].reverse().slice(0, 1000).map((/** @type {any} */ each) => [
     String(each.epoch),
@@ -169,11 +171,11 @@ async function cancel() {
   if (answer) toast("It is being stopped.");
 }
 
-async function trainNow() {
-  const fields = new FormData();
+/** The form, with the data and the options of this check. */
+function formAddress() {
+  const fields = new URLSearchParams();
   for (const [name, value] of Object.entries({ ...training.run, dataset: training.data.name })) if (value !== null) fields.set(name, String(value));
-  const answer = await act("/trainings", { method: "POST", body: fields });
-  if (answer) location.href = answer.links.view;
+  return url(`/train?${fields}`);
 }
 
 function remove() {

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.runs import Backbone
+from shared.runs import USUAL_EPOCHS, Backbone
 from worker.training.config import RunConfig
 
 #: pixels; the backbones halve their input five times
@@ -34,7 +34,7 @@ class ClassificationConfig(RunConfig):
     backbone: Backbone = "mobilenet_v2"
     #: height and width of the input
     image_size: tuple[Side, Side] = (224, 224)
-    epochs: int = Field(30, ge=1, le=100_000)
+    epochs: int = Field(USUAL_EPOCHS["classification"], ge=1, le=100_000)
     val: float = Field(0.15, ge=0, lt=1)
     #: from weights of other pictures: in this share of the epochs the backbone is frozen, only the last layer learns
     frozen: float = Field(0.4, ge=0, le=1)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from shared.runs import USUAL_EPOCHS
 from worker.training.config import Augmentation, FindingConfig
 
 #: "heads": all but the backbone, which keeps its weights and statistics; "all": everything
@@ -13,7 +14,7 @@ Part = Literal["heads", "all"]
 class MaskRcnnConfig(FindingConfig):
     """How a Mask R-CNN is trained. The numbers of regions are those of arXiv 1703.06870 and 1506.01497."""
 
-    epochs: int = Field(100, ge=1, le=100_000)
+    epochs: int = Field(USUAL_EPOCHS["masks"], ge=1, le=100_000)
     batch_size: int = Field(8, ge=1, le=256)
     #: of `epochs`, the first so many teach all but the backbone; for a backbone with weights. Each of the two parts has
     #: a learning rate that rises linearly and then falls as a half cosine to 0

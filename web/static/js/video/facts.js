@@ -1,4 +1,5 @@
 // What there is to know about the result of a video beside the objects.
+import { el } from "../dom.js";
 import { commonFacts, fact, times, wide } from "../facts.js";
 import { clock, duration, fileSize } from "../format.js";
 import { excerpt } from "./running.js";
@@ -18,7 +19,7 @@ export function showVideoFacts(place, job) {
     ...(part ? [fact("Part", part)] : []),
     ...(timings.total > 0 ? [fact("Speed", rate((analysed * 1000) / timings.total))] : []),
     ...commonFacts(job),
-    wide(fact("Time of all workers", ...times({ ...timings, total: sum(timings) }, PHASES))),
+    wide(fact("Time of all workers", ...times({ ...timings, total: sum(timings) }, PHASES), el("span", { class: "note", text: ". The steps run side by side, so that their sum can be more than the time taken." }))),
     ...(timings.total > 0 ? [fact("Time taken", duration(timings.total))] : []),
   );
 }
