@@ -21,8 +21,9 @@ Point = tuple[Share, Share]
 ZoneCorners = Annotated[tuple[Point, ...], Field(min_length=3, max_length=32)]
 #: seconds that may be asked for, far beyond any video: an infinite number of them has no frames and no JSON
 MOST_SECONDS: Final = 1e9
-#: labels that a sentence names though nothing of them could be followed
+#: labels that a note names though nothing of them could be followed
 _MOST_UNSURE: Final = 5
+NOTHING_FOLLOWED: Final = "Nothing in this video was seen long or surely enough to be counted."
 
 
 class _Document(BaseModel):
@@ -237,18 +238,22 @@ class VideoResult(VideoFindings):
 
 
 def video_sentence(counts: dict[str, int], seen: Iterable[str] = ()) -> str:
-    """Plain sentences: "This video shows 1 dog. Not seen long or surely enough to be counted: cat.".
+    """A plain sentence: "This video shows 12 people and 1 dog.".
 
     Args:
         counts: different objects per label.
-        seen: the labels of all that was found, followed or not, in the order to name them.
+        seen: the labels of all that was found, followed or not.
     """
+    if not counts:
+        unsure = any(True for _ in seen)
+        return NOTHING_FOLLOWED if unsure else "Nothing that this model knows was found in this video."
+    *most, last = [f"{count} {plural(label, count)}" for label, count in counts.items()]
+    return f"This video shows {', '.join(most)} and {last}." if most else f"This video shows {last}."
+
+
+def not_counted(counts: dict[str, int], seen: Iterable[str]) -> str | None:
+    """A note on the labels that were seen and are not in `counts`, in that order; None if there are none."""
     unsure = [label for label in seen if label not in counts]
     more = len(unsure) - _MOST_UNSURE
     names = ", ".join(unsure[:_MOST_UNSURE]) + (f" and {more} more" if more > 0 else "")
-    also = [f"Not seen long or surely enough to be counted: {names}."] if names else []
-    if not counts:
-        return " ".join(also) or "Nothing that this model knows was found in this video."
-    *most, last = [f"{count} {plural(label, count)}" for label, count in counts.items()]
-    shown = f"This video shows {', '.join(most)} and {last}." if most else f"This video shows {last}."
-    return " ".join([shown, *also])
+    return f"Not seen long or surely enough to be counted: {names}." if names else None

@@ -25,6 +25,7 @@ from shared.videos import (
     VideoFacts,
     VideoFindings,
     VideoOptions,
+    not_counted,
     video_sentence,
 )
 from worker.videos.containers import VideoFile
@@ -105,6 +106,8 @@ def join(
     if unlisted:
         notes.append(f"{unlisted} more objects were seen only shortly; they are counted but not listed.")
     counts, timeline = tracking.counts(), counting.timeline(duration)
+    if unsure := not_counted(counts, timeline.most):
+        notes.append(unsure)
     return VideoFindings(
         frames=decoded,
         analysed=analysed,

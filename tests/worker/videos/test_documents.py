@@ -15,6 +15,7 @@ from shared.videos import (
     VideoOptions,
     VideoResult,
     VideoSource,
+    not_counted,
     video_sentence,
 )
 
@@ -88,12 +89,16 @@ def test_sentences(counts: dict[str, int], text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "seen", "text"),
+    ("counts", "seen", "note"),
     [
+        ({}, "", None),
+        ({"dog": 1}, "dog", None),
         ({}, "cat", "Not seen long or surely enough to be counted: cat."),
-        ({"dog": 2}, "cat dog cow", "This video shows 2 dogs. Not seen long or surely enough to be counted: cat, cow."),
+        ({"dog": 2}, "cat dog cow", "Not seen long or surely enough to be counted: cat, cow."),
         ({}, "a b c d e f g", "Not seen long or surely enough to be counted: a, b, c, d, e and 2 more."),
     ],
 )
-def test_what_was_seen_and_not_followed_is_named(counts: dict[str, int], seen: str, text: str) -> None:
-    assert video_sentence(counts, seen.split()) == text
+def test_what_was_seen_and_not_followed_is_named(counts: dict[str, int], seen: str, note: str | None) -> None:
+    assert not_counted(counts, seen.split()) == note
+    nothing_known = video_sentence(counts, seen.split()) == video_sentence({})
+    assert nothing_known == (not counts and not seen), "it says that nothing was found only where that is so"

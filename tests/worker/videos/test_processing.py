@@ -461,7 +461,8 @@ def test_what_is_drawn_but_not_followed_is_not_kept_silent_about(tmp_path: Path)
     path = write_video(tmp_path / "video.mp4", [floor(), with_square(40, 40), floor(), floor()])
     findings = _process(path, tmp_path / "out")
     assert (findings.counts, findings.timeline.most) == ({}, {"square": [1]})
-    assert findings.text == "Not seen long or surely enough to be counted: square."
+    assert findings.text == "Nothing in this video was seen long or surely enough to be counted."
+    assert findings.notes == ["Not seen long or surely enough to be counted: square."]
 
 
 def test_a_full_disk_is_not_the_fault_of_the_sound(tmp_path: Path) -> None:
