@@ -216,7 +216,7 @@ def test_downloads(page: Page, walked: dict[str, Any]) -> None:
 
 def test_a_file_that_was_cut_says_so(page: Page, upload: Upload, data_dir: Path) -> None:
     page.goto(upload(data_dir / "videos" / "corrupted.mp4")["links"]["view"])
-    expect(page.locator("#notes .banner")).to_contain_text("cut short")
+    expect(page.locator("#notes .banner")).to_contain_text(["cut short", "to be counted: tvmonitor"])
     expect(page.get_by_role("switch", name="Numbers on the video")).to_be_hidden()  # nothing was followed
 
 
