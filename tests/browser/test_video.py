@@ -333,6 +333,7 @@ def test_progress_while_it_runs(
 
 def test_dropped_with_options(page: Page, clip: Path, screenshot: Screenshot) -> None:
     page.goto("/")
+    expect(page.locator("#model option").first).not_to_have_text("Loading…")
     page.locator("#video-options summary").click()
     page.get_by_label("To", exact=True).fill("0:00")
     page.get_by_label("From", exact=True).fill("0:01")
