@@ -1,7 +1,7 @@
-"""The job function: fetch, decode, preprocess, inference, postprocess, draw, store; each a named, timed phase.
+"""The job function: fetch, decode, preprocess, inference, postprocess, draw; each a named, timed phase.
 
 It runs in the resident horse. What it needs is made once by `set_up`; what it does for a job may be done twice
-and gives the same objects, and `result.json`, written last, is what makes the job finished.
+and gives the same objects. The last phase, to store them, is done beside the next job (`worker.endings`).
 """
 
 import logging
@@ -9,12 +9,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rq.job import Job
-
 from shared.catalog import CatalogReader
 from shared.errors import BadInputError, PublicError
-from shared.jobs import RESULT_DOCUMENT, JobRequest, PartRequest, Progress, parts_prefix, result_key, result_prefix
-from shared.queue import JobQueue, Tally, connect, queue_errors
+from shared.jobs import JobRequest, PartRequest, Progress, parts_prefix, result_prefix
+from shared.queue import JobQueue, Tally, connect
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage, open_storage
 from shared.trained import TrainedModels
@@ -22,6 +20,7 @@ from worker.clock import PhaseClock
 from worker.images import decode_image
 from worker.looking import look
 from worker.models.registry import ModelCache
+from worker.resident.ending import Ending
 from worker.scratch import sweep_scratch
 from worker.tools import Tools
 from worker.video_jobs import run_video
@@ -69,11 +68,14 @@ def set_up(settings: Settings) -> dict[str, Any]:
     return _tools.about
 
 
-def run(request: Mapping[str, Any]) -> None:
+def run(request: Mapping[str, Any]) -> Ending | None:
     """Do one job.
 
     Args:
         request: a `JobRequest` as JSON.
+
+    Returns:
+        Of a photo what was made, which is still to be stored; of a video, which has stored it, None.
 
     Raises:
         BadInputError: the file or the options are at fault; the same again gives the same.
@@ -83,14 +85,16 @@ def run(request: Mapping[str, Any]) -> None:
     job = JobRequest.model_validate(request)
     try:
         if job.video is None:
-            _process(job, tools)
-        else:
+            return _process(job, tools)
+        try:
             run_video(job, tools)
+        finally:
+            if tools.jobs.was_deleted(job.id):
+                tools.storage.delete_prefix(result_prefix(job.id))
+                tools.storage.delete_prefix(parts_prefix(job.id))
+        return None
     finally:
         tools.about.update(_in_memory(tools.models))
-        if tools.jobs.was_deleted(job.id):
-            tools.storage.delete_prefix(result_prefix(job.id))
-            tools.storage.delete_prefix(parts_prefix(job.id))
 
 
 def run_part(request: Mapping[str, Any]) -> None:
@@ -120,7 +124,7 @@ def _in_memory(models: ModelCache) -> dict[str, Any]:
     return {"models": list(models.resident), "arithmetic": models.arithmetic}
 
 
-def _process(job: JobRequest, tools: Tools) -> None:
+def _process(job: JobRequest, tools: Tools) -> Ending:
     clock = PhaseClock(
         lambda phase, percent: tools.jobs.report_progress(job.id, Progress(phase=phase, percent=percent))
     )
@@ -131,22 +135,8 @@ def _process(job: JobRequest, tools: Tools) -> None:
         image = decode_image(data, max_pixels=settings.max_megapixels * 1_000_000, max_aspect=settings.max_aspect)
     del data
     seen = look(image, job.input, tools.models.get(job.model), job.options, clock)
-    with clock.phase("store"):
-        storage.put_many([(result_key(job.id, file.artifact.name), file.data) for file in seen.files])
     result = seen.result(job.id, job.created_at, clock)
-    storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
-    with queue_errors(), tools.jobs.redis.pipeline(transaction=False) as pipe:
-        tools.tally.record(Job.key_for(job.id), result.counts, result.timings_ms, job.owner, pipe)
-        tools.jobs.remember_cached(job.cache_key, job.id, result.model.arithmetic, pipe)
-        pipe.execute()
-    log.info(
-        "job %s: %s on %s, %.0f ms: %s",
-        job.id,
-        job.model,
-        result.source.format,
-        result.timings_ms["total"],
-        result.text,
-    )
+    return Ending(result.to_json(), [(file.artifact.name, file.data) for file in seen.files], time.monotonic())
 
 
 def _fetch(job: JobRequest, storage: Storage) -> bytes:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, cast
+from uuid import uuid4
 
 import redis
+from redis.client import Pipeline
 from rq import Queue, Worker
 from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
@@ -42,6 +44,9 @@ HANG_GRACE: Final = 5
 #: seconds to wait after a part of the service was found away, before another job is tried; doubled while it stays away
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 5.0
+
+#: what `scripts.FINISH` says of a job that others wait for
+_HAS_DEPENDENTS: Final = 2
 
 
 class LimitReachedError(BaseException):
@@ -98,14 +103,18 @@ class FencedWorker(Worker):
         self.log_result_lifespan = False
         self.settings = settings
         self.allowed = allowed
-        self._claim = connection.register_script(scripts.CLAIM)
+        self._begin = connection.register_script(scripts.BEGIN)
         self._put_back = connection.register_script(scripts.PUT_BACK)
-        self._finish = connection.register_script(scripts.FINISH)
         self._error: ErrorInfo | None = None
         self._transient = False
         self._away = 0
         self._seen_in_between: dict[str, float] = {}
         self.push_exc_handler(self._on_abandoned)
+
+    def begin_anew(self, execution: Execution) -> None:
+        """Turn to a job that has been begun."""
+        self.execution = execution
+        self._error, self._transient = None, False
 
     def get_heartbeat_ttl(self, job: Job) -> int:  # noqa: ARG002
         """The lease. RQ adds a minute to it, and a dead worker's job would wait for that minute."""
@@ -113,21 +122,46 @@ class FencedWorker(Worker):
 
     # -- who may run a job
 
-    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:  # noqa: ARG002
-        """Claim the job and begin it, in one step with taking it out of the intermediate queue."""
-        self._error, self._transient = None, False
+    def prepare_execution(self, job: Job) -> Execution:
+        """Claim the job and begin it, in one step with taking it out of the intermediate queue. The parent's.
+
+        Raises:
+            NotOursError: it is nobody's to run any more.
+        """
+        execution = Execution(uuid4().hex, job.id, self.connection, self.name)
         queue = self.jobs.lanes.named(job.origin)
-        now = datetime.now(UTC)
-        claimed = self._claim(
-            keys=[queue.intermediate_queue_key, job.key, self.key, keys.events(job.id)],
-            args=[job.id, keys.CANCEL, self.name, utcformat(now)],
+        now = execution.created_at
+        begun = self._begin(
+            keys=[
+                queue.intermediate_queue_key,
+                job.key,
+                self.key,
+                keys.events(job.id),
+                execution.key,
+                ExecutionRegistry(job.id, self.connection).key,
+                queue.started_job_registry.key,
+            ],
+            args=[
+                job.id,
+                keys.CANCEL,
+                self.name,
+                utcformat(now),
+                now.timestamp(),
+                execution.id,
+                execution.composite_key,
+                self.settings.lease,
+            ],
         )
-        if claimed != 1:
-            self.drop_execution(job)
-            if claimed == 2:
+        if begun != 1:
+            if begun == 2:
                 self.jobs.mark_canceled(job)
             raise NotOursError(job.id)
-        job.worker_name, job.started_at, job.last_heartbeat = self.name, now, now
+        self.execution = execution
+        return execution
+
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:  # noqa: ARG002
+        """Look whether the job may run at all, and limit its time. The horse's."""
+        job.worker_name = self.name
         self._arm(job)
         if job.func_name not in self.allowed:
             raise PublicError("internal", "This job names a function that workers do not run.")
@@ -143,22 +177,23 @@ class FencedWorker(Worker):
         timeout = int(job.timeout or self.settings.job_timeout)
         faulthandler.dump_traceback_later(timeout + HANG_GRACE, exit=True)
 
-    def drop_execution(self, job: Job) -> None:
-        """Forget that this worker wanted to run the job."""
-        if self.execution is not None:
-            with self.connection.pipeline() as pipe:
-                self.cleanup_execution(job, pipe)
-                pipe.execute()
+    def set_current_job_id(self, job_id: str | None = None, pipeline: Pipeline | None = None) -> None:
+        """RQ's, but to let go of a job is not to let go of the next one, which has been begun meanwhile."""
+        if job_id is not None:
+            super().set_current_job_id(job_id, pipeline)
+        elif self.execution is not None:
+            # the text and not its hash: a pipeline would ask first whether Redis knows the hash
+            (pipeline or self.connection).eval(scripts.LET_GO, 1, self.key, self.execution.job_id)
+
+    def renew(self, job: Job, execution: Execution) -> bool:
+        """Make the lease of a job last anew. False: it is not this worker's any more."""
+        until = time.time() + self.settings.lease
+        changed = self.connection.zadd(job.started_job_registry.key, {execution.composite_key: until}, xx=True, ch=True)
+        return bool(changed)
 
     def still_ours(self, job: Job) -> bool:
         """Whether the job's lease is still this worker's, which makes it last anew."""
-        if self.execution is None:
-            return False
-        until = time.time() + self.settings.lease
-        changed = self.connection.zadd(
-            job.started_job_registry.key, {self.execution.composite_key: until}, xx=True, ch=True
-        )
-        return bool(changed)
+        return self.execution is not None and self.renew(job, self.execution)
 
     # -- who may say how it ended
 
@@ -173,48 +208,72 @@ class FencedWorker(Worker):
 
     def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
         """What RQ does, in one step, if the lease was kept."""
+        self.end_well(job, queue, started_job_registry)
+
+    def end_well(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: StartedJobRegistry,
+        also: Callable[[Pipeline], None] | None = None,
+    ) -> bool:
+        """End a job as finished, if the lease was kept. Whether there is a finished job now: neither lost nor deleted.
+
+        Args:
+            job: ended at its `ended_at`, or now.
+            queue: its own.
+            started_job_registry: that queue's.
+            also: puts what is to be written just before into the same pipeline.
+        """
         self._away = 0
-        done = 0 if self.execution is None else self._finish_in_one_step(job, queue, started_job_registry)
+        done = 0 if self.execution is None else self._finish_in_one_step(job, queue, started_job_registry, also)
+        if done == _HAS_DEPENDENTS:
+            self._finish_by_rq(job, queue, started_job_registry)
+            return True
         if done == 0:
             log.warning("job %s: the lease was lost, the result is dropped", job.id)
-            self.execution = None
-        elif done == 1:
-            self.execution = None
-        else:
-            self._finish_by_rq(job, queue, started_job_registry)
+        self.execution = None
+        return done == 1
 
-    def _finish_in_one_step(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> int:
-        """1: done; 0: not ours any more; 2: not done, for others depend on the job."""
+    def _finish_in_one_step(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: StartedJobRegistry,
+        also: Callable[[Pipeline], None] | None,
+    ) -> int:
+        """What `scripts.FINISH` says."""
         now, ended = time.time(), job.ended_at or datetime.now(UTC)
         worked = (ended - (job.started_at or ended)).total_seconds()
         ttl = job.result_ttl or self.settings.result_ttl
         execution = cast(Execution, self.execution)
-        return int(
-            self._finish(
-                keys=[
-                    started_job_registry.key,
-                    job.key,
-                    job.dependents_key,
-                    self.key,
-                    execution.key,
-                    ExecutionRegistry(job.id, self.connection).key,
-                    queue.finished_job_registry.key,
-                    keys.events(job.id),
-                    keys.deleted(job.id),
-                ],
-                args=[
-                    execution.composite_key,
-                    execution.id,
-                    job.id,
-                    utcformat(ended),
-                    worked,
-                    ttl,
-                    int(now) + ttl,
-                    KEPT_AFTER_END,
-                    now + self.settings.lease,
-                ],
-            )
-        )
+        named = [
+            started_job_registry.key,
+            job.key,
+            job.dependents_key,
+            self.key,
+            execution.key,
+            ExecutionRegistry(job.id, self.connection).key,
+            queue.finished_job_registry.key,
+            keys.events(job.id),
+            keys.deleted(job.id),
+        ]
+        arguments = [
+            execution.composite_key,
+            execution.id,
+            job.id,
+            utcformat(ended),
+            worked,
+            ttl,
+            int(now) + ttl,
+            KEPT_AFTER_END,
+            now + self.settings.lease,
+        ]
+        with self.connection.pipeline(transaction=False) as pipe:
+            if also is not None:
+                also(pipe)
+            pipe.eval(scripts.FINISH, len(named), *named, *arguments)
+            return int(pipe.execute()[-1])
 
     def _finish_by_rq(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
         execution = self.execution

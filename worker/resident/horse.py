@@ -19,13 +19,16 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
 
+from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
+from rq.registry import StartedJobRegistry
 from rq.utils import import_attribute
 
 from shared import logs
 from shared.queue import connect
 from shared.settings import Settings
+from worker.resident.ending import Ending
 from worker.resident.fenced import FencedWorker, OpenWork, deadline_of, request_id_of
 from worker.resident.memory import die_first
 
@@ -69,6 +72,38 @@ class Order(NamedTuple):
     """the job's hash in Redis, as the parent found it"""
 
 
+class Report(NamedTuple):
+    """What the horse says when it is done with a job."""
+
+    about: dict[str, Any]
+    """what the setup said, anew: the job may have changed it"""
+    ending: Ending | None
+    """what is left to do of the job; None: nothing"""
+
+
+class _HorseJob(Job):
+    """A job that has been begun already."""
+
+    def perform(self) -> Any:  # noqa: ANN401
+        """RQ's, which asks Redis to keep the job: `scripts.BEGIN` did that."""
+        self._result = self._execute()
+        return self._result
+
+
+class _HorseWorker(FencedWorker):
+    """Ends every job itself but those whose function returns an `Ending`: these are the parent's to end."""
+
+    ending: Ending | None = None
+
+    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
+        """The end of a job, or the beginning of its end."""
+        returned = job._result  # noqa: SLF001  the public way asks Redis
+        if isinstance(returned, Ending):
+            self.ending = returned
+        else:
+            super().handle_job_success(job, queue, started_job_registry)
+
+
 def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     """Body of the process: load, say "ready", then run the jobs that come over the pipe."""
     _die_with(orders.parent_pid)
@@ -78,21 +113,21 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     setup: Callable[[Settings], dict[str, Any]] = import_attribute(orders.setup)
     about = setup(orders.settings)
     connection = connect(orders.settings.redis_url, patient=True)
-    worker = FencedWorker(
+    worker = _HorseWorker(
         connection, orders.settings, orders.allowed, orders.worker_name, work=orders.work, prepare_for_work=False
     )
     worker._is_horse = True  # noqa: SLF001  RQ's name for the role
     stop = _SoftStop(worker, wanted)
     signal.signal(signal.SIGUSR1, stop)
-    pipe.send(about)
+    pipe.send(Report(about, None))
     while True:
         try:
             order: Order = pipe.recv()
         except EOFError:
             sys.exit(0)
         with logs.about(job=order.job_id, request=None):
-            _run(worker, order, stop)
-        pipe.send(about)  # anew: a job may have changed what the setup said
+            ending = _run(worker, order, stop)
+        pipe.send(Report(about, ending))
 
 
 def _die_with(parent_pid: int) -> None:
@@ -132,11 +167,12 @@ class _SoftStop:
             raise JobStopped
 
 
-def _run(worker: FencedWorker, order: Order, stop: _SoftStop) -> None:
+def _run(worker: _HorseWorker, order: Order, stop: _SoftStop) -> Ending | None:
     job_id = order.job_id
-    worker.execution = Execution(order.execution_id, job_id, worker.connection, worker.name)
-    job = Job(job_id, connection=worker.connection, serializer=worker.serializer)
-    job.restore(order.fields)  # what happened to it since, the claim finds out
+    worker.ending = None
+    worker.begin_anew(Execution(order.execution_id, job_id, worker.connection, worker.name))
+    job = _HorseJob(job_id, connection=worker.connection, serializer=worker.serializer)
+    job.restore(order.fields)  # what happened to it since, its end finds out
     logs.request_id.set(request_id_of(job))
     job.redis_server_version = worker.get_redis_server_version()
     timeout = int(job.timeout or worker.settings.job_timeout)
@@ -158,3 +194,4 @@ def _run(worker: FencedWorker, order: Order, stop: _SoftStop) -> None:
         faulthandler.cancel_dump_traceback_later()
         if not ended_well:
             worker.jobs.bury(job_id)
+    return worker.ending if ended_well else None

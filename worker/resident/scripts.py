@@ -3,11 +3,13 @@
 `fenced` gives the keys and arguments that the comments name.
 """
 
-# Take a job from the intermediate queue, where the dequeue left it, and begin it. KEYS: intermediate queue, job hash,
-# worker hash, events. ARGV: job id, cancel field, worker, now. From here on a wish to cancel knows whom to ask.
+# Take a job from the intermediate queue, where the dequeue left it, and begin it: from here on it has a lease, and a
+# wish to cancel knows whom to ask. KEYS: intermediate queue, job hash, worker hash, events, execution, executions of
+# the job, started jobs. ARGV: job id, cancel field, worker, now in RQ's form and in seconds, id of the execution, its
+# name among the started jobs, seconds of the lease.
 # 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile. A claim whose answer was lost is made
 # again, in the same words, and is ours then, too.
-CLAIM = """
+BEGIN = """
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then
   local said = redis.call('HMGET', KEYS[2], 'status', 'worker_name', 'started_at')
   return said[1] == 'started' and said[2] == ARGV[3] and said[3] == ARGV[4] and 1 or 0
@@ -18,7 +20,13 @@ if status == 'canceled' or redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then ret
 if status ~= 'queued' then return 0 end
 redis.call('HSET', KEYS[2], 'status', 'started', 'worker_name', ARGV[3], 'started_at', ARGV[4],
   'last_heartbeat', ARGV[4])
-redis.call('HSET', KEYS[3], 'current_job', ARGV[1], 'current_job_working_time', 0)
+redis.call('PERSIST', KEYS[2])
+redis.call('HSET', KEYS[3], 'state', 'busy', 'current_job', ARGV[1], 'current_job_working_time', 0)
+redis.call('HSET', KEYS[5], 'id', ARGV[6], 'created_at', ARGV[5], 'last_heartbeat', ARGV[5], 'worker_name', ARGV[3])
+redis.call('EXPIRE', KEYS[5], ARGV[8])
+redis.call('ZADD', KEYS[6], ARGV[5] + ARGV[8] + 60, ARGV[6])
+redis.call('EXPIRE', KEYS[6], ARGV[8] + 60)
+redis.call('ZADD', KEYS[7], ARGV[5] + ARGV[8], ARGV[7])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', 32, '*', 'n', 1)
 redis.call('EXPIRE', KEYS[4], 3600)
 return 1
@@ -36,8 +44,8 @@ return 1
 # of the job, finished jobs, events, sign of the deletion. ARGV: the execution's name among the started jobs, its id,
 # job id, now, seconds worked, seconds to remember the job, until when, seconds to keep its events, until when the
 # lease lasts anew.
-# 1: done, and nothing of a job that was deleted is left; 0: the lease was lost; 2: other jobs wait for this one, which
-# is RQ's to see to.
+# 1: done; 0: the lease was lost; 2: other jobs wait for this one, which is RQ's to see to; 3: it was deleted meanwhile,
+# and nothing of it is left.
 FINISH = """
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 if redis.call('EXISTS', KEYS[3]) == 1 then
@@ -46,11 +54,12 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
 end
 redis.call('HINCRBY', KEYS[4], 'successful_job_count', 1)
 redis.call('HINCRBYFLOAT', KEYS[4], 'total_working_time', ARGV[5])
-redis.call('HDEL', KEYS[4], 'current_job')
+if redis.call('HGET', KEYS[4], 'current_job') == ARGV[3] then redis.call('HDEL', KEYS[4], 'current_job') end
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[6], ARGV[2])
 redis.call('DEL', KEYS[5])
-if redis.call('HEXISTS', KEYS[2], 'data') == 1 and redis.call('EXISTS', KEYS[9]) == 0 then
+local kept = redis.call('HEXISTS', KEYS[2], 'data') == 1 and redis.call('EXISTS', KEYS[9]) == 0
+if kept then
   redis.call('HSET', KEYS[2], 'status', 'finished', 'ended_at', ARGV[4], 'last_heartbeat', ARGV[4])
   redis.call('EXPIRE', KEYS[2], ARGV[6])
   redis.call('ZADD', KEYS[7], ARGV[7], ARGV[3])
@@ -59,5 +68,11 @@ else
 end
 redis.call('XADD', KEYS[8], 'MAXLEN', '~', 32, '*', 'n', 1)
 redis.call('EXPIRE', KEYS[8], ARGV[8])
+return kept and 1 or 3
+"""
+
+# A worker has this job no more; it may have begun another by now. KEYS: worker hash. ARGV: job id.
+LET_GO = """
+if redis.call('HGET', KEYS[1], 'current_job') == ARGV[1] then redis.call('HDEL', KEYS[1], 'current_job') end
 return 1
 """

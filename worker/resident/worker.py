@@ -34,9 +34,19 @@ from shared.jobs import ALLOWED_FUNCTIONS, ErrorInfo
 from shared.queue import Fleet, JobQueue, WorkerInfo
 from shared.queue.jobs import EXPIRED
 from shared.settings import Settings
+from worker.endings import PhotoEndings
 from worker.janitor import JanitorProcess
 from worker.resident import horse
-from worker.resident.fenced import OUT_OF_MEMORY, FencedWorker, OpenWork, deadline_passed, request_id_of
+from worker.resident.closer import Closer
+from worker.resident.ending import Ending, OpenEndings
+from worker.resident.fenced import (
+    OUT_OF_MEMORY,
+    FencedWorker,
+    NotOursError,
+    OpenWork,
+    deadline_passed,
+    request_id_of,
+)
 from worker.resident.memory import MB, MemoryWatch, own_memory, resident_memory
 from worker.resident.pace import Every, clock_lead
 
@@ -62,6 +72,7 @@ class ResidentWorker(FencedWorker):
         setup: path of the function that loads the models in the horse and tells what to announce.
         allowed: the functions that may run.
         work: which jobs it takes.
+        endings: how those end that the horse leaves to the parent.
         fleet: where it announces itself; None: among those that answer photos.
     """
 
@@ -77,9 +88,11 @@ class ResidentWorker(FencedWorker):
         setup: str = "worker.pipeline.set_up",
         allowed: frozenset[str] = ALLOWED_FUNCTIONS,
         work: OpenWork = JobQueue,
+        endings: OpenEndings = PhotoEndings,
         fleet: Fleet | None = None,
     ) -> None:
         super().__init__(connection, settings, allowed, name, work=work)
+        self._closer = Closer(connection, settings, allowed, self.name, work=work, endings=endings)
         self._work = work
         self._setup = setup
         self._fleet = fleet or Fleet(connection)
@@ -100,6 +113,7 @@ class ResidentWorker(FencedWorker):
         self._time_to_expire = Every(LOOK_SECONDS)
         self._said_idle = False
         self._fields: dict[bytes, bytes] = {}
+        self._ending: Ending | None = None
         self._wrote_beside_the_horse = False
         self._born = time.time()
         self._jobs_done = 0
@@ -143,7 +157,7 @@ class ResidentWorker(FencedWorker):
             if self._stop_requested or not self._process.is_alive():
                 return False
         try:
-            self._about = self._pipe.recv()
+            self._about = self._pipe.recv().about
         except (EOFError, ConnectionResetError):
             return False
         self._beat(force=True)
@@ -177,13 +191,13 @@ class ResidentWorker(FencedWorker):
         self._ensure_horse()
         self._drained = False
         self._horse_pid = self._pid()
-        self._memory.begin(self._horse_pid)
         if self._pipe is None or self.execution is None:  # stopped while the horse was loading
             return
         try:
             self._pipe.send(horse.Order(job.id, self.execution.id, self._fields))
         except OSError:
             log.warning("the horse died before it got job %s", job.id)
+        self._memory.begin(self._horse_pid)
 
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
         """Wait until the job or the horse has ended.
@@ -199,7 +213,7 @@ class ResidentWorker(FencedWorker):
             raise HorseMonitorTimeoutException
         if self._pipe in ready:
             try:
-                about = self._pipe.recv()
+                about, self._ending = self._pipe.recv()
             except (EOFError, ConnectionResetError):
                 pass
             else:
@@ -242,17 +256,26 @@ class ResidentWorker(FencedWorker):
             pass
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """RQ's; afterwards the wish to stop this job is over."""
+        """RQ's, and have the job ended if its horse left that; afterwards the wish to stop it is over."""
         self._stopped_job_id, self._running = None, job.id
-        self._wrote_beside_the_horse = False
+        self._wrote_beside_the_horse, self._ending = False, None
         try:
             with logs.about(job=job.id, request=request_id_of(job)):
                 super().execute_job(job, queue)
+        except NotOursError:
+            return
         finally:
             self._stopped_job_id = self._running = None
             self._memory.end()
+        self._have_ended(job)
         if self._wrote_beside_the_horse:
             self.jobs.bury(job.id)
+
+    def _have_ended(self, job: Job) -> None:
+        """Have the closer end the job, if the horse left that."""
+        if self._ending is not None and self.execution is not None:
+            self._closer.take(job, self.jobs.lanes.named(job.origin), self.execution, self._ending)
+            self._ending = None
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:  # noqa: ANN401, ARG002
         """Find the public words for a horse that died in the middle of a job."""
@@ -278,8 +301,6 @@ class ResidentWorker(FencedWorker):
         exc_string: str = "",
     ) -> None:
         """A job that was cut off by the end of this worker goes back to the front, at nobody's cost."""
-        # the horse may have died before it claimed the job, which then still lies between the queues
-        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
         if self._drained and self._stopped_job_id != job.id:
             log.info("job %s goes back to the front of the queue", job.id)
             if self.still_ours(job):
@@ -310,9 +331,10 @@ class ResidentWorker(FencedWorker):
             try:
                 self._ensure_horse()
                 self._beat(force=False)
+                self._closer.beat()
                 if self.should_run_maintenance_tasks:
                     self.run_maintenance_tasks()
-                if not self._horse_is_alive():
+                if not self._horse_is_alive() or not self._closer.has_room(POLL_SECONDS):
                     continue
                 if self._time_to_expire.has_come():
                     self.jobs.expire_due()
@@ -374,6 +396,7 @@ class ResidentWorker(FencedWorker):
         self._wrote_beside_the_horse = True
         begin = time.monotonic()
         super().maintain_heartbeats(job)
+        self._closer.beat()
         self._notice_outage(begin)
         with suppress(TransientError):  # the next heartbeat sees to it
             self.jobs.expire_due()
@@ -439,8 +462,13 @@ class ResidentWorker(FencedWorker):
             log.warning("no janitor now: %s", error)
 
     def teardown(self) -> None:
-        """End the horse, then RQ's."""
+        """End the horse and what it has left to end, then RQ's."""
         self._bury_horse()
+        end = time.monotonic() + self.settings.drain_timeout
+        while not self._closer.is_done(POLL_SECONDS / 10) and not self._drained and time.monotonic() < end:
+            self._beat(force=False)
+            self._closer.beat()
+        self._closer.give_back()
         self._janitor.end()
         try:
             self._fleet.leave(self.name)
