@@ -26,7 +26,7 @@ from shared.queue import connect
 from shared.settings import Settings
 from tests.conftest import RedisServer, make_redis_server
 from tests.stack.sleepy import Stack
-from tests.worker.test_resident import alive
+from tests.worker.resident_bench import alive
 
 LEASE = 5
 LONGEST_NAP = 0.15

@@ -33,10 +33,12 @@ from shared.jobs import (
     result_key,
 )
 from shared.queue import Fleet, JobQueue, PartOrder, PartsPendingError, Tally, connect, keys
+from shared.results import ImageResult, ModelUsed, Source
 from shared.settings import ROOT, Settings
 from shared.storage import MissingObjectError, Storage, open_storage
 from shared.videos import VideoOptions
 from worker.resident import ResidentWorker
+from worker.resident.ending import Ending
 
 LABEL = "nap"
 
@@ -55,7 +57,7 @@ def set_up(settings: Settings) -> dict[str, Any]:
     return {"engine": "sleep"}
 
 
-def run(request: dict[str, Any]) -> None:
+def run(request: dict[str, Any]) -> Ending | None:
     assert _parts is not None
     storage, tally, jobs = _parts
     job = JobRequest.model_validate(request)
@@ -69,11 +71,37 @@ def run(request: dict[str, Any]) -> None:
     except MissingObjectError:
         raise BadInputError("input_gone", "The uploaded file is no longer there.") from None
     time.sleep(float(job.input.filename))
+    if job.video is None:
+        return Ending(_document(job).to_json(), [("annotated.jpg", data)], time.monotonic())
     storage.put(result_key(job.id, "annotated.jpg"), data)
     storage.put(result_key(job.id, "result.json"), b"{}")
     tally.record(Job.key_for(job.id), {LABEL: 1}, {"total": 1.0})
     jobs.parts.drop(job.id)
     storage.delete_prefix(parts_prefix(job.id))
+    return None
+
+
+def _document(job: JobRequest) -> ImageResult:
+    """A real one, as a worker's parent stores it."""
+    now, file = datetime.now(UTC), job.input
+    return ImageResult(
+        id=job.id,
+        created_at=job.created_at,
+        started_at=now,
+        finished_at=now,
+        source=Source(**file.model_dump(exclude={"key"}), width=1, height=1, format="JPEG"),
+        model=ModelUsed(
+            name="m", family="sleep", engine="sleep", precision="f32", weights_sha256="0" * 64, input_size=(1, 1)
+        ),
+        options={},
+        detections=[],
+        counts={LABEL: 1},
+        object_string="1 nap",
+        text="There is a nap in this picture.",
+        notes=[],
+        artifacts=[],
+        timings_ms={"total": 1.0},
+    )
 
 
 def run_part(request: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from shared.settings import Settings
 from tests.conftest import free_port
 from tests.stack.sleepy import Stack
-from tests.worker.test_resident import wait_for
+from tests.worker.resident_bench import wait_for
 
 pytestmark = pytest.mark.stack
 

@@ -1,11 +1,14 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from shared.catalog import Catalog
 from shared.entries import DarknetEntry, WeightFile
+from shared.queue import keys
 from shared.settings import Settings
+from tests.worker.resident_bench import Bench
 from worker.engines import select_backend
 
 # this process is one of the default engine; what runs on another backend runs in a process of its own
@@ -34,6 +37,17 @@ def settings(tmp_path: Path) -> Settings:
         threads=1,  # two would wait for each other when the machine is busy
         default_model=None,
     )
+
+
+@pytest.fixture
+def bench(connection: redis.Redis, redis_url: str, tmp_path: Path) -> Iterator[Bench]:
+    """A queue whose workers the test starts."""
+    (tmp_path / "weights").mkdir()
+    settings = Settings(redis_url=redis_url, data_dir=tmp_path / "data", weights_dir=tmp_path / "weights")
+    bench = Bench(connection, settings, tmp_path)
+    connection.set(keys.JANITOR, 1)  # his round is due never, but in the test of it
+    yield bench
+    bench.end()
 
 
 def darknet_entry(name: str, classes: str = "coco.names", **changes: object) -> DarknetEntry:

@@ -7,11 +7,16 @@ import time
 from collections import deque
 from typing import Any
 
+import redis
+from redis.client import Pipeline
+from rq.job import Job
+
 from shared import logs
 from shared.errors import BadInputError, PublicError, TransientError
 from shared.queue import connect
 from shared.settings import Settings
 from worker.resident import ResidentWorker
+from worker.resident.ending import Ending, Record
 
 _settings: Settings | None = None
 
@@ -131,7 +136,42 @@ def storage_full_twice(request: dict[str, Any]) -> None:
     _note("ran", request)
 
 
+def leaves(request: dict[str, Any]) -> Ending:
+    """Leaves its end to the parent. The file's name says what comes of that, see `NotedEndings`."""
+    _note("started", request)
+    return Ending(b"{}", [], time.monotonic())
+
+
+class NotedEndings:
+    """Ends that are noted, and that take as many seconds as the file's name says, or fail as it says."""
+
+    def __init__(self, _connection: redis.Redis, _settings: Settings) -> None:
+        """Nothing is needed."""
+
+    def store(self, job: Job, ending: Ending) -> Record:
+        assert ending.document == b"{}"
+        request = job.kwargs["request"]
+        times = _note("ending", request)
+        how = request["input"]["filename"]
+        if how == "away twice" and times <= 2:
+            raise TransientError("storage_down", "Storage is away.")
+        if how == "broken":
+            raise RuntimeError("a secret path: /etc/passwd")
+        if how == "once":
+            how = "60" if times == 1 else "0"
+        time.sleep(0 if how.startswith(("x", "away")) else float(how))
+        return lambda pipe: _count(pipe, request["id"])
+
+    def discard(self, job: Job) -> None:
+        _note("discarded", job.kwargs["request"])
+
+
+def _count(pipe: Pipeline, job_id: str) -> None:
+    pipe.incr(f"test:ran:{job_id}")
+
+
 NAMES = [
+    "leaves",
     "storage_away",
     "storage_full_twice",
     "bomb",
@@ -152,7 +192,8 @@ ALLOWED = frozenset(f"{__name__ if __name__ != '__main__' else 'tests.worker.res
 
 
 def main() -> None:
-    settings = Settings()
+    global _settings
+    _settings = settings = Settings()
     logs.configure(settings)
     worker = ResidentWorker(
         connect(settings.redis_url, patient=True),
@@ -160,6 +201,7 @@ def main() -> None:
         f"test-{os.getpid()}",
         setup="tests.worker.resident_jobs.set_up",
         allowed=ALLOWED,
+        endings=NotedEndings,
     )
     worker.work(logging_level="WARNING")
 

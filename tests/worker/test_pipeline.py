@@ -18,6 +18,7 @@ from shared.results import ImageResult
 from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
 from shared.videos import VideoOptions
+from tests.worker.running import run
 from tests.worker.videos.synthetic import walk, write_video
 from worker import pipeline
 from worker.clock import REPORT_INTERVAL_MS, PhaseClock
@@ -77,7 +78,7 @@ def result_of(storage: Storage, job_id: str) -> ImageResult:
 def test_everything_is_stored(storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path) -> None:
     data = (data_dir / "photos" / "dog.jpg").read_bytes()
     request = request_for(storage, data, connection, settings)
-    pipeline.run(request.model_dump(mode="json"))
+    run(connection, settings, request)
     result = result_of(storage, request.id)
     assert [item.label for item in result.detections] == ["dog", "bicycle", "car", "truck"]
     assert result.text == "There is a bicycle, a car, a dog and a truck in this picture."
@@ -109,7 +110,7 @@ def test_twice_gives_the_same_and_counts_once(
     request = request_for(storage, (data_dir / "photos" / "eagle.jpg").read_bytes(), connection, settings)
     seen = []
     for _ in range(2):
-        pipeline.run(request.model_dump(mode="json"))
+        run(connection, settings, request)
         seen.append((storage.get(result_key(request.id, "annotated.jpg")), result_of(storage, request.id).detections))
     assert seen[0] == seen[1]
     assert Tally(connection).counts() == {"bird": 1}
@@ -127,7 +128,7 @@ def test_options_are_obeyed(storage: Storage, settings: Settings, connection: re
     strict = request_for(storage, data, connection, settings, score=0.9)
     one = request_for(storage, data, connection, settings, max_detections=1, score=0.01)
     for request in (strict, one):
-        pipeline.run(request.model_dump(mode="json"))
+        run(connection, settings, request)
     assert [item.label for item in result_of(storage, strict.id).detections] == ["dog"]
     assert len(result_of(storage, one.id).detections) == 1
 
@@ -135,7 +136,7 @@ def test_options_are_obeyed(storage: Storage, settings: Settings, connection: re
 def test_an_empty_picture_has_an_honest_result(storage: Storage, settings: Settings, connection: redis.Redis) -> None:
     data = cv2.imencode(".jpg", np.full((60, 80, 3), 128, np.uint8))[1].tobytes()
     request = request_for(storage, data, connection, settings, score=0.9)
-    pipeline.run(request.model_dump(mode="json"))
+    run(connection, settings, request)
     result = result_of(storage, request.id)
     assert (result.detections, result.counts, result.object_string) == ([], {}, "")
     assert result.text.startswith("Nothing")
@@ -150,7 +151,7 @@ def test_what_cannot_be_looked_at(
     data = b"no picture" if size is None else cv2.imencode(".jpg", np.zeros((*size, 3), np.uint8))[1].tobytes()
     request = request_for(storage, data, connection, settings)
     with pytest.raises(BadInputError) as caught:
-        pipeline.run(request.model_dump(mode="json"))
+        run(connection, settings, request)
     assert caught.value.code == code
     assert list(storage.list(f"results/{request.id}/")) == []
 
@@ -159,7 +160,7 @@ def test_an_input_that_is_gone(storage: Storage, settings: Settings, connection:
     request = request_for(storage, b"x", connection, settings)
     storage.delete(request.input.key)
     with pytest.raises(BadInputError, match="no longer there"):
-        pipeline.run(request.model_dump(mode="json"))
+        run(connection, settings, request)
 
 
 def test_the_document_is_written_last(
@@ -178,10 +179,10 @@ def test_the_document_is_written_last(
 
     monkeypatch.setattr(type(storage), "put", failing)
     with pytest.raises(TransientError):
-        pipeline.run(request.model_dump(mode="json"))
+        run(connection, settings, request)
     assert storage.stat(result_key(request.id, "result.json")) is None
     assert result_key(request.id, "result.json") not in calls
-    pipeline.run(request.model_dump(mode="json"))
+    run(connection, settings, request)
     assert calls[-1] == result_key(request.id, "result.json")
     assert result_of(storage, request.id).counts == {"bird": 1}
 
@@ -225,10 +226,10 @@ def test_a_video_counts_though_redis_was_away_at_its_end(
     with monkeypatch.context() as patch:
         patch.setattr(Tally, "record", away)
         with pytest.raises(TransientError):
-            pipeline.run(request.model_dump(mode="json"))
+            run(connection, settings, request)
     document = storage.get(result_key(request.id, "result.json"))
     for _ in range(2):
-        pipeline.run(request.model_dump(mode="json"))
+        run(connection, settings, request)
     assert storage.get(result_key(request.id, "result.json")) == document
     assert Tally(connection).phases()["video join"].jobs == 1
     assert JobQueue(connection, settings).find_cached(request.cache_key) == request.id

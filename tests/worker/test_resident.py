@@ -7,156 +7,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 import rq.utils
-from rq import Queue, Retry, Worker
+from rq import Queue, Worker
 from rq.command import send_command
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
-from shared.jobs import InputFile, JobOptions, JobRequest, JobState, Priority, input_key, new_job_id
-from shared.queue import CancelOutcome, Fleet, JobQueue, JobRecord, keys
+from shared.jobs import JobState, Priority, input_key, new_job_id
+from shared.queue import CancelOutcome, Fleet, keys
 from shared.queue.connection import text
 from shared.queue.events import KEPT_AFTER_END
 from shared.queue.overview import Overview
-from shared.settings import ROOT, Settings
+from shared.settings import ROOT
+from tests.worker.resident_bench import LEASE, RETRIES, Bench, alive, soon, wait_for
 from worker.resident import ResidentWorker, scripts
 from worker.resident.memory import MemoryWatch, own_memory
 from worker.resident.pace import clock_lead
 
-LEASE = 3
-TIMEOUT = 2
 GRACE = 5
-RETRIES = 2
 
 pytestmark = pytest.mark.stack
-
-
-class Bench:
-    """A queue, and workers as processes."""
-
-    def __init__(self, connection: redis.Redis, settings: Settings, logs: Path) -> None:
-        self.redis = connection
-        self.settings = settings
-        self.jobs = JobQueue(connection, settings)
-        self.queue = self.jobs.lanes.interactive
-        self.workers: list[subprocess.Popen[bytes]] = []
-        self._logs = logs
-
-    def worker(self, **environment: str) -> "subprocess.Popen[bytes]":
-        with (self._logs / f"worker-{len(self.workers)}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.worker.resident_jobs"],
-                cwd=ROOT,
-                env=os.environ
-                | {
-                    "REDIS_URL": self.settings.redis_url,
-                    "WEIGHTS_DIR": str(self.settings.weights_dir),
-                    "LEASE": str(LEASE),
-                    "DATA_DIR": str(self.settings.data_dir),
-                    **environment,
-                },
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.workers.append(process)
-        name = f"test-{process.pid}"
-        wait_for(lambda: any(worker.name == name and worker.ready for worker in Fleet(self.redis).workers()))
-        return process
-
-    def log(self, number: int = 0) -> str:
-        return (self._logs / f"worker-{number}.log").read_text()
-
-    def submit(self, function: str, filename: str = "x", timeout: int = TIMEOUT, **more: Any) -> str:
-        request = JobRequest(
-            id=new_job_id(),
-            input=InputFile(key="inputs/x", filename=filename, content_type="image/jpeg", bytes=1, sha256="0" * 64),
-            model="m",
-            options=JobOptions(),
-            cache_key="0" * 64,
-            created_at=datetime.now(UTC),
-            **more,
-        )
-        lane = self.jobs.lanes.of(request.priority)
-        job = lane.create_job(
-            function if "." in function else f"tests.worker.resident_jobs.{function}",
-            kwargs={"request": request.model_dump(mode="json")},
-            job_id=request.id,
-            timeout=timeout,
-            result_ttl=60,
-            failure_ttl=60,
-            retry=Retry(max=RETRIES),
-        )
-        lane.enqueue_job(job)
-        if request.deadline is not None:
-            self.redis.zadd(keys.DEADLINES, {request.id: request.deadline.timestamp()})
-        return request.id
-
-    def get(self, job_id: str) -> JobRecord:
-        record = self.jobs.get(job_id)
-        assert record is not None
-        return record
-
-    def ended(self, job_id: str, seconds: float = 20) -> JobRecord:
-        wait_for(lambda: self.get(job_id).state.is_final, seconds)
-        return self.get(job_id)
-
-    def count(self, event: str, job_id: str) -> int:
-        return int(self.redis.get(f"test:{event}:{job_id}") or 0)
-
-    def started(self, job_id: str, times: int = 1) -> None:
-        wait_for(lambda: self.count("started", job_id) >= times)
-
-    def horses(self) -> list[int]:
-        """The process ids of all horses that were ever started."""
-        return [int(pid) for pid in self.redis.lrange("test:set_up", 0, -1)]
-
-    def nothing_left(self) -> None:
-        """No job is stuck between queues or in the registry of running jobs."""
-        for lane in self.jobs.lanes:
-            assert self.redis.llen(lane.key) == 0
-            # a job canceled between dequeue and start may be on its way to the horse: it goes sooner than its lease
-            wait_for(partial(lambda key: self.redis.llen(key) == 0, lane.intermediate_queue_key), LEASE / 2)
-            assert self.redis.zcard(lane.started_job_registry.key) == 0
-        # a last heartbeat may come after the end; what it writes expires with the lease
-        wait_for(lambda: list(self.redis.scan_iter("rq:execution:*")) == [], LEASE + 2)
-
-    def end(self) -> None:
-        for process in self.workers:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def bench(connection: redis.Redis, redis_url: str, tmp_path: Path) -> Iterator[Bench]:
-    (tmp_path / "weights").mkdir()
-    settings = Settings(redis_url=redis_url, data_dir=tmp_path / "data", weights_dir=tmp_path / "weights")
-    bench = Bench(connection, settings, tmp_path)
-    connection.set(keys.JANITOR, 1)  # his round is due never, but in the test of it
-    yield bench
-    bench.end()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (OSError, IndexError):
-        return False
 
 
 def test_the_model_stays_in_memory(bench: Bench) -> None:
@@ -405,11 +278,17 @@ def test_a_claim_whose_answer_was_lost_is_made_again_and_holds(bench: Bench) -> 
     """Else the job would be nobody's: taken from the queue, begun, and dropped by who has begun it."""
     job_id = bench.submit("quick")
     assert bench.jobs.lanes.take(0) is not None
-    claim = bench.redis.register_script(scripts.CLAIM)
+    begin = bench.redis.register_script(scripts.BEGIN)
+    started = bench.queue.started_job_registry.key
     names = [bench.queue.intermediate_queue_key, Job.key_for(job_id), "rq:worker:a", keys.events(job_id)]
+    names += ["rq:execution:e", "rq:executions:j", started]
     claims = [("a", "then"), ("a", "then"), ("b", "then"), ("a", "later")]
-    answers = [claim(keys=names, args=[job_id, keys.CANCEL, worker, moment]) for worker, moment in claims]
+    answers = [
+        begin(keys=names, args=[job_id, keys.CANCEL, worker, moment, 1000.5, "e", "j:e", LEASE])
+        for worker, moment in claims
+    ]
     assert answers == [1, 1, 0, 0]
+    assert bench.redis.zrange(started, 0, -1, withscores=True) == [(b"j:e", 1000.5 + LEASE)]
 
 
 def test_a_worker_that_lost_its_lease_says_nothing(bench: Bench) -> None:
@@ -500,10 +379,6 @@ def test_sigterm_over_and_over_loses_nothing(bench: Bench) -> None:
         assert record.state is JobState.FINISHED
         assert (bench.count("ran", job_id), record.attempts) == (1, 0)
     bench.nothing_left()
-
-
-def soon(seconds: float) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 def test_a_job_that_is_late_never_starts(bench: Bench) -> None:

@@ -75,7 +75,9 @@ class Closer:
         """Have a job ended; returns at once."""
         limit = int(job.timeout or self._settings.job_timeout)
         with self._changed:
-            self._waiting.append(_Waiting(job, lane, execution, ending, time.monotonic() + limit))
+            # those before it have their time first
+            begin = max([time.monotonic(), *(waiting.until for waiting in self._waiting)])
+            self._waiting.append(_Waiting(job, lane, execution, ending, begin + limit))
             self._changed.notify_all()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
@@ -85,6 +87,12 @@ class Closer:
         """Whether it can take a job; waits so long until it can."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING, seconds)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether an end has taken longer than a job may: a disk that hangs. Nothing here can mend that."""
+        waiting = self._all()
+        return bool(waiting) and time.monotonic() > waiting[0].until
 
     def is_done(self, seconds: float) -> bool:
         """Whether no job waits any more; waits so long until that is so."""

@@ -8,6 +8,8 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Final
 
+from worker.resident.pace import Every
+
 log = logging.getLogger(__name__)
 
 #: seconds between two looks; a process fills some hundred MB meanwhile
@@ -28,15 +30,17 @@ class MemoryWatch:
         self._pid = 0
         self._exceeded = False
         self._kills_before = 0
+        self._time_to_count = Every(1.0)
         self._active = threading.Event()
         self._thread: threading.Thread | None = None
         self._context = copy_context()  # for the lines that the thread writes about a job
 
     def begin(self, pid: int) -> None:
         """Watch a process from now on."""
+        if self._time_to_count.has_come() or pid != self._pid:  # not before each of many short jobs
+            self._kills_before = kernel_kills()
         self._exceeded, self._pid = False, pid
         self._context = copy_context()
-        self._kills_before = kernel_kills()
         if not self._limit:
             return
         if self._thread is None:

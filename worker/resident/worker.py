@@ -332,6 +332,9 @@ class ResidentWorker(FencedWorker):
                 self._ensure_horse()
                 self._beat(force=False)
                 self._closer.beat()
+                if self._closer.is_stuck:
+                    self._give_up()
+                    continue
                 if self.should_run_maintenance_tasks:
                     self.run_maintenance_tasks()
                 if not self._horse_is_alive() or not self._closer.has_room(POLL_SECONDS):
@@ -350,6 +353,11 @@ class ResidentWorker(FencedWorker):
                 found[0].redis_server_version = self.get_redis_server_version()
                 return found
         raise StopRequested
+
+    def _give_up(self) -> None:
+        """Whoever keeps the processes alive begins anew."""
+        log.critical("the end of a job takes longer than a job may, so the storage hangs: this worker ends")
+        self._stop_requested = self._drained = True
 
     def _wait_for_job(self) -> tuple[Job, Queue] | None:
         if not self._said_idle:

@@ -20,6 +20,7 @@ from shared.results import ImageResult
 from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
 from tests.worker.classifiers.conftest import NPZ, classifier_entry
+from tests.worker.running import run
 from worker import pipeline
 from worker.findings import explain
 from worker.models.base import Prepared
@@ -208,7 +209,7 @@ def run_job(
         created_at=datetime.now(UTC),
     )
     JobQueue(connection, settings).submit([request])
-    pipeline.run(request.model_dump(mode="json"))
+    run(connection, settings, request)
     return ImageResult.from_json(storage.get(result_key(job_id, "result.json")))
 
 

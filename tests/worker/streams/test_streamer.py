@@ -18,8 +18,8 @@ from shared.queue.streams import StreamQueue, StreamRecord
 from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
 from shared.streams import LATEST_FRAME, StreamOptions, StreamRequest, StreamResult, StreamState
+from tests.worker.resident_bench import wait_for as wait_for_soon
 from tests.worker.streams.servers import Camera
-from tests.worker.test_resident import wait_for as wait_for_soon
 
 pytestmark = pytest.mark.stack
 

@@ -1,0 +1,191 @@
+"""Jobs whose end the horse leaves to its parent, with real processes on a real Redis."""
+
+import os
+import signal
+import time
+
+import pytest
+from rq.job import Job
+
+from shared.jobs import JobState
+from shared.queue import CancelOutcome
+from shared.queue.connection import text
+from tests.worker.resident_bench import LEASE, RETRIES, Bench, soon, wait_for
+
+pytestmark = pytest.mark.stack
+
+
+def ending(bench: Bench, job_id: str, times: int = 1) -> None:
+    wait_for(lambda: bench.count("ending", job_id) >= times)
+
+
+def test_the_next_job_runs_while_one_is_ended(bench: Bench) -> None:
+    bench.worker()
+    first, second = bench.submit("leaves", filename="2"), bench.submit("slow", filename="0")
+    bench.started(second)
+    assert bench.get(first).state is JobState.RUNNING
+    assert bench.ended(second).state is JobState.FINISHED
+    assert bench.get(first).state is JobState.RUNNING
+    assert bench.ended(first).state is JobState.FINISHED
+    assert (bench.count("ran", first), bench.count("ending", first), bench.count("discarded", first)) == (1, 1, 0)
+    bench.nothing_left()
+
+
+def test_no_more_than_two_wait_for_their_end(bench: Bench) -> None:
+    bench.worker()
+    jobs = [bench.submit("leaves", filename="0.5", timeout=60) for _ in range(4)]
+    ending(bench, jobs[0])
+    time.sleep(0.3)
+    assert [bench.count("started", job_id) for job_id in jobs] == [1, 1, 0, 0]
+    assert {bench.ended(job_id).state for job_id in jobs} == {JobState.FINISHED}
+    bench.nothing_left()
+
+
+def test_a_part_that_is_away_at_the_end_costs_no_attempt(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("leaves", filename="away twice", timeout=60)
+    record = bench.ended(job_id)
+    assert (record.state, record.attempts) == (JobState.FINISHED, 0)
+    assert (bench.count("ending", job_id), bench.count("ran", job_id)) == (3, 1)
+    bench.nothing_left()
+
+
+def test_a_fault_of_ours_at_the_end_is_retried_then_told(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("leaves", filename="broken")
+    record = bench.ended(job_id)
+    assert record.error is not None
+    assert (record.state, record.error.code, "secret" in record.error.message) == (JobState.FAILED, "internal", False)
+    assert (bench.count("ending", job_id), bench.count("ran", job_id)) == (RETRIES + 1, 0)
+    assert bench.ended(bench.submit("leaves")).state is JobState.FINISHED
+    bench.nothing_left()
+
+
+def test_storage_away_until_the_deadline(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("leaves", filename="away twice", timeout=60, deadline=soon(0.4))
+    record = bench.ended(job_id)
+    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
+    bench.nothing_left()
+
+
+def test_the_end_outlives_the_horse(bench: Bench) -> None:
+    """The next job's crash is not the fault of the one before, whose end goes on."""
+    bench.worker()
+    first, second = bench.submit("leaves", filename="1.5"), bench.submit("crash_once")
+    for job_id, attempts in ((first, 0), (second, 1)):
+        record = bench.ended(job_id)
+        assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, attempts, 1)
+    assert bench.count("ending", first) == 1
+    bench.nothing_left()
+
+
+def test_the_lease_is_kept_through_a_long_end(bench: Bench) -> None:
+    bench.worker()
+    bench.worker()
+    idle = bench.submit("leaves", filename=str(2 * LEASE), timeout=60)
+    ending(bench, idle)
+    busy = bench.submit("slow", filename=str(2 * LEASE), timeout=60)
+    for job_id in (idle, busy):
+        assert (bench.ended(job_id).state, bench.get(job_id).attempts) == (JobState.FINISHED, 0)
+        assert bench.count("started", job_id) == 1
+    bench.nothing_left()
+
+
+def test_an_end_without_end_ends_its_worker(bench: Bench) -> None:
+    """A disk that hangs: after as long as a job may take another worker does it, at nobody's cost."""
+    worker = bench.worker()
+    job_id = bench.submit("leaves", filename="once", timeout=1)
+    ending(bench, job_id)
+    assert worker.wait(10) == 0, "whoever keeps the processes alive starts another"
+    bench.worker()
+    record = bench.ended(job_id, seconds=4 * LEASE + 10)
+    assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 0, 1)
+    bench.nothing_left()
+
+
+def test_a_killed_parent_loses_nothing(bench: Bench) -> None:
+    worker = bench.worker()
+    job_id = bench.submit("leaves", filename="once", timeout=60)
+    ending(bench, job_id)
+    worker.kill()
+    worker.wait()
+    bench.worker()
+    record = bench.ended(job_id, seconds=4 * LEASE + 10)
+    assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 1, 1)
+    bench.nothing_left()
+
+
+def test_a_parent_that_lost_the_lease_says_nothing(bench: Bench) -> None:
+    first = bench.worker()
+    job_id = bench.submit("leaves", filename="1", timeout=60)
+    ending(bench, job_id)
+    os.kill(first.pid, signal.SIGSTOP)
+    bench.worker()
+    record = bench.ended(job_id, seconds=4 * LEASE + 10)
+    os.kill(first.pid, signal.SIGCONT)
+    wait_for(lambda: bench.count("discarded", job_id) == 1)
+    again = bench.get(job_id)
+    assert (again.state, again.finished_at) == (JobState.FINISHED, record.finished_at)
+    bench.nothing_left()
+
+
+def test_sigterm_lets_the_end_come(bench: Bench) -> None:
+    worker = bench.worker()
+    job_id = bench.submit("leaves", filename="1")
+    ending(bench, job_id)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    record = bench.get(job_id)
+    assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 0, 1)
+    bench.nothing_left()
+
+
+def test_an_end_longer_than_the_drain_time_goes_back_to_the_front(bench: Bench) -> None:
+    worker = bench.worker(DRAIN_TIMEOUT="1")
+    first, next_id = bench.submit("leaves", filename="once", timeout=60), bench.submit("leaves", timeout=60)
+    ending(bench, first)
+    bench.started(next_id)
+    last = bench.submit("leaves")
+    worker.terminate()
+    assert worker.wait(10) == 0
+    waiting = [text(value) for value in bench.redis.lrange(bench.queue.key, 0, -1)]
+    assert waiting == [first, next_id, last]
+    bench.worker()
+    for job_id in waiting:
+        record = bench.ended(job_id)
+        assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 0, 1)
+    bench.nothing_left()
+
+
+def test_a_job_deleted_while_it_is_ended_leaves_nothing(bench: Bench) -> None:
+    bench.worker()
+    job_id = bench.submit("leaves", filename="1")
+    ending(bench, job_id)
+    assert bench.jobs.forget(job_id)
+    wait_for(lambda: bench.count("discarded", job_id) == 1)
+    assert bench.jobs.get(job_id) is None
+    assert bench.redis.exists(Job.key_for(job_id)) == 0
+    bench.nothing_left()
+
+
+def test_a_job_is_stopped_while_the_one_before_is_ended(bench: Bench) -> None:
+    """The end of a job does not make its worker forget which one it is at."""
+    bench.worker()
+    first, second = bench.submit("leaves", filename="0.3"), bench.submit("slow", filename="60", timeout=60)
+    bench.started(second)
+    assert bench.ended(first).state is JobState.FINISHED
+    assert bench.jobs.cancel(second) is CancelOutcome.STOPPING
+    assert bench.ended(second).state is JobState.CANCELED
+    assert len(bench.horses()) == 1
+    bench.nothing_left()
+
+
+def test_to_cancel_a_job_that_is_ended_stops_no_other(bench: Bench) -> None:
+    bench.worker()
+    first, second = bench.submit("leaves", filename="1"), bench.submit("slow", filename="1.5", timeout=60)
+    bench.started(second)
+    bench.jobs.cancel(first)
+    assert bench.ended(first).state is JobState.FINISHED
+    assert bench.ended(second).state is JobState.FINISHED
+    bench.nothing_left()
