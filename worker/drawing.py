@@ -16,6 +16,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -86,16 +87,11 @@ def encode_jpeg(pixels: Pixels, quality: int = JPEG_QUALITY) -> bytes:
     Raises:
         ValueError: a side is longer than JPEG allows.
     """
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    if pixels.shape[0] * pixels.shape[1] <= _FULL_COLOUR_PIXELS:
-        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    subsampling = "444" if pixels.shape[0] * pixels.shape[1] <= _FULL_COLOUR_PIXELS else "420"
     try:
-        done, encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
-    except cv2.error as error:
+        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, "RGB", subsampling))
+    except ValueError as error:
         raise ValueError(f"cannot write a JPEG of shape {pixels.shape}") from error
-    if not done:
-        raise ValueError(f"cannot write a JPEG of shape {pixels.shape}")
-    return encoded.tobytes()
 
 
 def thumbnail(pixels: Pixels, max_side: int) -> Pixels:
@@ -105,6 +101,11 @@ def thumbnail(pixels: Pixels, max_side: int) -> Pixels:
     if scale >= 1:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
+    # OpenCV averages whole pixels many times faster than parts of them: to a multiple of the size first
+    times = 2 ** int(math.log2(min(width / size[0], height / size[1])))
+    multiple = size[0] * times, size[1] * times
+    if multiple != (width, height):
+        pixels = cv2.resize(pixels, multiple, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 

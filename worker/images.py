@@ -4,9 +4,9 @@ Everything here comes from strangers. What is too large is refused by its header
 is taken; whatever else a decoder raises becomes `bad_image`. Only running out of memory is passed on: that is
 no verdict on the picture.
 
-Plain JPEGs are decoded by OpenCV (faster, and with less memory than Pillow, to the same pixels), everything
-else by Pillow. OpenCV fills the missing half of a cut-off JPEG with grey and says nothing, therefore
-`_check_jpeg` looks for the end of the picture first.
+Plain JPEGs are decoded by libjpeg-turbo itself (in two thirds of the time that OpenCV takes, to the same pixels),
+odd ones by OpenCV, everything else by Pillow. libjpeg fills the missing half of a cut-off JPEG with grey and only warns
+of it, therefore `_check_jpeg` looks for the end of the picture first.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from typing import BinaryIO, Final, NoReturn
 import cv2
 import numpy as np
 import pillow_heif
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, MpoImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
@@ -208,12 +209,18 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _decode_jpeg(data: bytes, size: tuple[int, int]) -> Pixels:
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    # a header that OpenCV reads in another way than Pillow did has passed no limit
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        pixels = simplejpeg.decode_jpeg(data, "RGB") if (width, height) == size else None
+    except (
+        ValueError
+    ):  # also for odd bytes that libjpeg only warns of, which are in many a good photo: OpenCV takes them
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    # a header that is read in another way than Pillow did has passed no limit
     if pixels is None or pixels.shape != (size[1], size[0], 3):
         raise BadInputError("bad_image", "The picture is damaged: it cannot be decoded.")
-    return pixels.astype(np.uint8, copy=False)
+    return np.asarray(pixels, np.uint8)
 
 
 # -- frames
