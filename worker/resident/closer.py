@@ -35,9 +35,16 @@ class _Waiting:
     lane: Lane
     execution: Execution
     ending: Ending
-    until: float
-    """by `time.monotonic`: its lease is not kept longer"""
+    limit: int
+    """seconds that storing may take: as many as the job itself"""
     renewed: float = field(default_factory=time.monotonic)
+    storing_since: float | None = None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether storing takes longer than a job may: a disk that hangs."""
+        since = self.storing_since
+        return since is not None and time.monotonic() - since > self.limit
 
 
 class Closer:
@@ -73,11 +80,9 @@ class Closer:
 
     def take(self, job: Job, lane: Lane, execution: Execution, ending: Ending) -> None:
         """Have a job ended; returns at once."""
-        limit = int(job.timeout or self._settings.job_timeout)
+        waiting = _Waiting(job, lane, execution, ending, int(job.timeout or self._settings.job_timeout))
         with self._changed:
-            # those before it have their time first
-            begin = max([time.monotonic(), *(waiting.until for waiting in self._waiting)])
-            self._waiting.append(_Waiting(job, lane, execution, ending, begin + limit))
+            self._waiting.append(waiting)
             self._changed.notify_all()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
@@ -90,9 +95,8 @@ class Closer:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether an end has taken longer than a job may: a disk that hangs. Nothing here can mend that."""
-        waiting = self._all()
-        return bool(waiting) and time.monotonic() > waiting[0].until
+        """Whether the storage hangs, which nothing here can mend."""
+        return any(waiting.is_stuck for waiting in self._all())
 
     def is_done(self, seconds: float) -> bool:
         """Whether no job waits any more; waits so long until that is so."""
@@ -103,17 +107,20 @@ class Closer:
         """Keep the leases of what waits; to be called often."""
         now = time.monotonic()
         for waiting in self._all():
-            if now - waiting.renewed > self._settings.lease / 3 and now < waiting.until:
+            if now - waiting.renewed > self._settings.lease / 3 and not waiting.is_stuck:
                 waiting.renewed = now
                 self._worker.renew(waiting.job, waiting.execution)
 
-    def give_back(self) -> None:
-        """Put what still waits back into the queue, in front, at nobody's cost: this process ends."""
-        worker = self._worker
+    def give_back(self, worker: FencedWorker) -> None:
+        """Put what still waits back into the queue, in front, at nobody's cost: this process ends.
+
+        Args:
+            worker: one that has no job itself. What the thread may still say of these jobs then counts no more.
+        """
         for waiting in reversed(self._all()):
             if worker.renew(waiting.job, waiting.execution):
                 log.info("job %s goes back to the front of the queue", waiting.job.id)
-                worker.execution = waiting.execution
+                worker.begin_anew(waiting.execution)
                 worker.put_back(waiting.job, waiting.lane, at_front=True)
 
     def _all(self) -> list[_Waiting]:
@@ -142,7 +149,11 @@ class Closer:
         worker.begin_anew(waiting.execution)
         ended_well = False
         try:
-            record = endings.store(job, waiting.ending)
+            waiting.storing_since = time.monotonic()
+            try:
+                record = endings.store(job, waiting.ending)
+            finally:
+                waiting.storing_since = None
             job.ended_at = datetime.now(UTC)
             ended_well = worker.end_well(job, lane, lane.started_job_registry, record)
         except Exception as error:  # noqa: BLE001  sorted out by what RQ calls

@@ -356,7 +356,7 @@ class ResidentWorker(FencedWorker):
 
     def _give_up(self) -> None:
         """Whoever keeps the processes alive begins anew."""
-        log.critical("the end of a job takes longer than a job may, so the storage hangs: this worker ends")
+        log.critical("to store a result takes longer than a job may: the storage hangs, and this worker ends")
         self._stop_requested = self._drained = True
 
     def _wait_for_job(self) -> tuple[Job, Queue] | None:
@@ -476,7 +476,7 @@ class ResidentWorker(FencedWorker):
         while not self._closer.is_done(POLL_SECONDS / 10) and not self._drained and time.monotonic() < end:
             self._beat(force=False)
             self._closer.beat()
-        self._closer.give_back()
+        self._closer.give_back(self)
         self._janitor.end()
         try:
             self._fleet.leave(self.name)
