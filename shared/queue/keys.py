@@ -76,6 +76,8 @@ ERROR: Final = "ds_error"
 ATTEMPTS: Final = "ds_attempts"
 COUNTED: Final = "ds_counted"
 CANCEL: Final = "ds_cancel"
+TAKEN: Final = "ds_taken"
+"""the last taking off a queue that several orders may come of: only that one's counts"""
 BEGAN: Final = "ds_began"
 """when a job that waits for its parts was begun: from then on it is running for everybody"""
 # of a live stream: the attempt that has it, and that it shall end

@@ -6,7 +6,8 @@ recovered. A worker that finds nothing waits for the bell: a stream of one entry
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
+from uuid import uuid4
 
 import redis
 from redis.client import Pipeline
@@ -22,14 +23,18 @@ from shared.queue.connection import text
 #: and bulk jobs take turns.
 BULK_SHARE: Final = 5
 
-# KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell. ARGV: share,
-# what the names of jobs begin with. {number of the lane's queue, job id, fields of the job and their values}, or the
-# bell's newest entry when there is none.
+# KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell, workers. ARGV:
+# share, what the names of jobs begin with, who takes, the field for that, 1 if only one of so many is wanted that there
+# is one for each worker. {number of the lane's queue, job id, fields of the job and their values}, or the bell's newest
+# entry when there is none.
 _TAKE = """
-local busy = 0
+local busy, waiting = 0, 0
 for lane = 1, 5, 2 do
-  if redis.call('LLEN', KEYS[lane]) > 0 then busy = busy + 1 end
+  local length = redis.call('LLEN', KEYS[lane])
+  waiting = waiting + length
+  if length > 0 then busy = busy + 1 end
 end
+if ARGV[5] == '1' and waiting < redis.call('SCARD', KEYS[9]) then return '' end
 local order = {1, 3, 5}
 if busy > 1 then
   local turn = redis.call('INCR', KEYS[7])
@@ -38,7 +43,11 @@ if busy > 1 then
 end
 for _, lane in ipairs(order) do
   local id = redis.call('LMOVE', KEYS[lane], KEYS[lane + 1], 'LEFT', 'RIGHT')
-  if id then return {lane, id, redis.call('HGETALL', ARGV[2] .. id)} end
+  if id then
+    local fields = redis.call('HGETALL', ARGV[2] .. id)
+    if #fields > 0 then redis.call('HSET', ARGV[2] .. id, ARGV[4], ARGV[3]) end
+    return {lane, id, fields}
+  end
 end
 local rung = redis.call('XREVRANGE', KEYS[8], '+', '-', 'COUNT', 1)
 return rung[1] and rung[1][1] or '0-0'
@@ -64,6 +73,8 @@ class Taken(NamedTuple):
     lane: Lane
     #: the job's hash; empty if it was deleted while it waited
     fields: dict[bytes, bytes]
+    #: of this taking: who was given it may begin the job, and nobody who has been given it before and lost it
+    token: str
 
 
 class Lanes:
@@ -112,16 +123,32 @@ class Lanes:
 
         A bell that rings for another worker's job ends the wait, too.
         """
-        lanes = self.all
-        names = [key for lane in lanes for key in (lane.key, lane.intermediate_queue_key)]
         for attempt in range(2):
-            found = self._take(keys=[*names, keys.TURN, keys.BELL], args=[BULK_SHARE, Job.redis_job_namespace_prefix])
-            if isinstance(found, list):
-                lane, job_id, fields = found
-                return Taken(text(job_id), lanes[int(lane) // 2], dict(zip(fields[::2], fields[1::2], strict=True)))
+            found = self._look(ahead=False)
+            if isinstance(found, Taken):
+                return found
             if attempt == 0 and seconds > 0:
                 self._redis.xread({keys.BELL: found}, block=max(1, int(seconds * 1000)))
         return None
+
+    def take_ahead(self) -> Taken | None:
+        """The next job, if so many wait that no other worker will miss it."""
+        found = self._look(ahead=True)
+        return found if isinstance(found, Taken) else None
+
+    def _look(self, *, ahead: bool) -> Taken | bytes:
+        """The next job, or the bell's newest entry."""
+        lanes = self.all
+        names = [key for lane in lanes for key in (lane.key, lane.intermediate_queue_key)]
+        token = uuid4().hex
+        found = self._take(
+            keys=[*names, keys.TURN, keys.BELL, keys.WORKERS],
+            args=[BULK_SHARE, Job.redis_job_namespace_prefix, token, keys.TAKEN, int(ahead)],
+        )
+        if not isinstance(found, list):
+            return cast(bytes, found)
+        lane, job_id, fields = found
+        return Taken(text(job_id), lanes[int(lane) // 2], dict(zip(fields[::2], fields[1::2], strict=True)), token)
 
 
 def place(priority: Priority, index: int, interactive: int, bulk: int) -> int:

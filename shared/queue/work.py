@@ -2,6 +2,7 @@
 
 import math
 from typing import Protocol, cast
+from uuid import uuid4
 
 import redis
 from rq.job import Job
@@ -25,6 +26,9 @@ class WorkLanes(Protocol):
 
     def take(self, seconds: float) -> Taken | None:
         """Move the next job into its queue's intermediate queue; waits for one for so long."""
+
+    def take_ahead(self) -> Taken | None:
+        """The same for a worker that is still busy: only if no other worker will miss the job."""
 
 
 class Work(Protocol):
@@ -90,4 +94,8 @@ class SoloLane:
             return None
         job_id = text(found)
         fields = cast("dict[bytes, bytes]", self._redis.hgetall(Job.key_for(job_id)))
-        return Taken(job_id, self.lane, fields)
+        return Taken(job_id, self.lane, fields, uuid4().hex)
+
+    def take_ahead(self) -> Taken | None:
+        """None: what is done here takes long."""
+        return None

@@ -277,17 +277,19 @@ def test_a_job_left_between_dequeue_and_start_is_put_back(bench: Bench) -> None:
 def test_a_claim_whose_answer_was_lost_is_made_again_and_holds(bench: Bench) -> None:
     """Else the job would be nobody's: taken from the queue, begun, and dropped by who has begun it."""
     job_id = bench.submit("quick")
-    assert bench.jobs.lanes.take(0) is not None
+    taken = bench.jobs.lanes.take(0)
+    assert taken is not None
+    token = taken.token
     begin = bench.redis.register_script(scripts.BEGIN)
     started = bench.queue.started_job_registry.key
     names = [bench.queue.intermediate_queue_key, Job.key_for(job_id), "rq:worker:a", keys.events(job_id)]
     names += ["rq:execution:e", "rq:executions:j", started]
-    claims = [("a", "then"), ("a", "then"), ("b", "then"), ("a", "later")]
+    claims = [("a", "then", "older"), *[("a", "then", token)] * 2, ("b", "then", token), ("a", "later", token)]
     answers = [
-        begin(keys=names, args=[job_id, keys.CANCEL, worker, moment, 1000.5, "e", "j:e", LEASE])
-        for worker, moment in claims
+        begin(keys=names, args=[job_id, keys.CANCEL, worker, moment, 1000.5, order, "j:e", LEASE, keys.TAKEN])
+        for worker, moment, order in claims
     ]
-    assert answers == [1, 1, 0, 0]
+    assert answers == [0, 1, 1, 0, 0]
     assert bench.redis.zrange(started, 0, -1, withscores=True) == [(b"j:e", 1000.5 + LEASE)]
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, cast
-from uuid import uuid4
 
 import redis
 from redis.client import Pipeline
@@ -122,15 +121,10 @@ class FencedWorker(Worker):
 
     # -- who may run a job
 
-    def prepare_execution(self, job: Job) -> Execution:
-        """Claim the job and begin it, in one step with taking it out of the intermediate queue. The parent's.
-
-        Raises:
-            NotOursError: it is nobody's to run any more.
-        """
-        execution = Execution(uuid4().hex, job.id, self.connection, self.name)
-        queue = self.jobs.lanes.named(job.origin)
-        now = execution.created_at
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:  # noqa: ARG002
+        """Claim the job and begin it, in one step with taking it out of the intermediate queue."""
+        execution, queue = cast(Execution, self.execution), self.jobs.lanes.named(job.origin)
+        now = datetime.now(UTC)
         begun = self._begin(
             keys=[
                 queue.intermediate_queue_key,
@@ -150,18 +144,15 @@ class FencedWorker(Worker):
                 execution.id,
                 execution.composite_key,
                 self.settings.lease,
+                keys.TAKEN,
             ],
         )
         if begun != 1:
+            self.execution = None
             if begun == 2:
                 self.jobs.mark_canceled(job)
             raise NotOursError(job.id)
-        self.execution = execution
-        return execution
-
-    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:  # noqa: ARG002
-        """Look whether the job may run at all, and limit its time. The horse's."""
-        job.worker_name = self.name
+        job.worker_name, job.started_at, job.last_heartbeat = self.name, now, now
         self._arm(job)
         if job.func_name not in self.allowed:
             raise PublicError("internal", "This job names a function that workers do not run.")
@@ -356,6 +347,11 @@ class FencedWorker(Worker):
         self._away += 1
         return pause * random.uniform(0.5, 1)  # noqa: S311
 
+    def put_back_unbegun(self, job_id: str, queue: Queue) -> bool:
+        """Put a job that was taken and not begun back, in front. False: it has been begun, or is not there."""
+        names = [queue.key, queue.intermediate_queue_key, Job.key_for(job_id)]
+        return bool(self._put_back(keys=names, args=[job_id]))
+
     def put_back(self, job: Job, queue: Queue, *, at_front: bool) -> None:
         """Put a started job back into the queue without charging a retry."""
         with self.connection.pipeline() as pipe:
@@ -403,8 +399,7 @@ class FencedWorker(Worker):
         for job_id, queue in present.items():
             if now - self._seen_in_between[job_id] < self.settings.lease:
                 continue
-            done = self._put_back(keys=[queue.key, queue.intermediate_queue_key, Job.key_for(job_id)], args=[job_id])
-            if done:
+            if self.put_back_unbegun(job_id, queue):
                 log.warning("job %s was left between dequeue and start: put back", job_id)
 
 

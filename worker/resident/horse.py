@@ -75,6 +75,8 @@ class Order(NamedTuple):
 class Report(NamedTuple):
     """What the horse says when it is done with a job."""
 
+    execution_id: str
+    """of the order; empty: the models are loaded"""
     about: dict[str, Any]
     """what the setup said, anew: the job may have changed it"""
     ending: Ending | None
@@ -82,7 +84,7 @@ class Report(NamedTuple):
 
 
 class _HorseJob(Job):
-    """A job that has been begun already."""
+    """A job that its worker begins."""
 
     def perform(self) -> Any:  # noqa: ANN401
         """RQ's, which asks Redis to keep the job: `scripts.BEGIN` did that."""
@@ -119,7 +121,7 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     worker._is_horse = True  # noqa: SLF001  RQ's name for the role
     stop = _SoftStop(worker, wanted)
     signal.signal(signal.SIGUSR1, stop)
-    pipe.send(Report(about, None))
+    pipe.send(Report("", about, None))
     while True:
         try:
             order: Order = pipe.recv()
@@ -127,7 +129,7 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
             sys.exit(0)
         with logs.about(job=order.job_id, request=None):
             ending = _run(worker, order, stop)
-        pipe.send(Report(about, ending))
+        pipe.send(Report(order.execution_id, about, ending))
 
 
 def _die_with(parent_pid: int) -> None:
@@ -172,7 +174,7 @@ def _run(worker: _HorseWorker, order: Order, stop: _SoftStop) -> Ending | None:
     worker.ending = None
     worker.begin_anew(Execution(order.execution_id, job_id, worker.connection, worker.name))
     job = _HorseJob(job_id, connection=worker.connection, serializer=worker.serializer)
-    job.restore(order.fields)  # what happened to it since, its end finds out
+    job.restore(order.fields)  # what happened to it since, the claim finds out
     logs.request_id.set(request_id_of(job))
     job.redis_server_version = worker.get_redis_server_version()
     timeout = int(job.timeout or worker.settings.job_timeout)

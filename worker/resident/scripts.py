@@ -5,11 +5,13 @@
 
 # Take a job from the intermediate queue, where the dequeue left it, and begin it: from here on it has a lease, and a
 # wish to cancel knows whom to ask. KEYS: intermediate queue, job hash, worker hash, events, execution, executions of
-# the job, started jobs. ARGV: job id, cancel field, worker, now in RQ's form and in seconds, id of the execution, its
-# name among the started jobs, seconds of the lease.
+# the job, started jobs. ARGV: job id, cancel field, worker, now in RQ's form and in seconds, id of the execution, which
+# the taking was given, its name among the started jobs, seconds of the lease, field of the taking.
 # 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile. A claim whose answer was lost is made
 # again, in the same words, and is ours then, too.
 BEGIN = """
+local taken = redis.call('HGET', KEYS[2], ARGV[9])
+if taken and taken ~= ARGV[6] then return 0 end
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then
   local said = redis.call('HMGET', KEYS[2], 'status', 'worker_name', 'started_at')
   return said[1] == 'started' and said[2] == ARGV[3] and said[3] == ARGV[4] and 1 or 0

@@ -15,13 +15,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.context import SpawnProcess
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 import redis
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004
 from rq import Queue
 from rq.exceptions import NoSuchJobError, StopRequested
+from rq.executions import Execution
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.timeouts import HorseMonitorTimeoutException
@@ -33,6 +34,7 @@ from shared.errors import TransientError
 from shared.jobs import ALLOWED_FUNCTIONS, ErrorInfo
 from shared.queue import Fleet, JobQueue, WorkerInfo
 from shared.queue.jobs import EXPIRED
+from shared.queue.lanes import Taken
 from shared.settings import Settings
 from worker.endings import PhotoEndings
 from worker.janitor import JanitorProcess
@@ -42,7 +44,6 @@ from worker.resident.ending import Ending, OpenEndings
 from worker.resident.fenced import (
     OUT_OF_MEMORY,
     FencedWorker,
-    NotOursError,
     OpenWork,
     deadline_passed,
     request_id_of,
@@ -58,8 +59,17 @@ POLL_SECONDS: Final = 1
 LOOK_SECONDS: Final = 1.0
 #: seconds a job has to end by itself when it is stopped, before its process is killed
 STOP_GRACE: Final = 1.5
+#: seconds that a job given to a busy horse waits for its turn at most; then it goes back for others to take
+SOON: Final = 0.1
 #: pauses between attempts to bring up a horse that dies while it loads
 RESTART_PAUSES: Final = (0.5, 1, 2, 5, 10, 30)
+
+
+class _Ahead(NamedTuple):
+    """A job that the horse has got before its turn."""
+
+    job: Job
+    taken: Taken
 
 
 class ResidentWorker(FencedWorker):
@@ -114,6 +124,9 @@ class ResidentWorker(FencedWorker):
         self._said_idle = False
         self._fields: dict[bytes, bytes] = {}
         self._ending: Ending | None = None
+        self._ahead: _Ahead | None = None
+        self._handed = False
+        self._token = ""
         self._wrote_beside_the_horse = False
         self._born = time.time()
         self._jobs_done = 0
@@ -156,10 +169,10 @@ class ResidentWorker(FencedWorker):
             self._beat(force=False)
             if self._stop_requested or not self._process.is_alive():
                 return False
-        try:
-            self._about = self._pipe.recv().about
-        except (EOFError, ConnectionResetError):
+        report = self._read()
+        if report is None:
             return False
+        self._about = report.about
         self._beat(force=True)
         taken, limit = own_memory(self._pid()) // MB, self.settings.worker_memory_mb
         if limit and taken > limit / 2:
@@ -186,18 +199,54 @@ class ResidentWorker(FencedWorker):
 
     # -- RQ's work-horse primitives
 
+    def prepare_execution(self, job: Job) -> Execution:
+        """Name the run of a job; the horse begins it, in one step with its lease."""
+        self.execution = Execution(self._token, job.id, self.connection, self.name)
+        self._state, self._said_idle = WorkerStatus.BUSY, False
+        return self.execution
+
     def fork_work_horse(self, job: Job, queue: Queue) -> None:  # noqa: ARG002
-        """Hand the job to the horse that is there."""
-        self._ensure_horse()
-        self._drained = False
+        """Hand the job to the horse that is there, if it does not have it already."""
+        handed, self._handed = self._handed, False
+        if not handed:
+            self._ensure_horse()
         self._horse_pid = self._pid()
         if self._pipe is None or self.execution is None:  # stopped while the horse was loading
             return
-        try:
-            self._pipe.send(horse.Order(job.id, self.execution.id, self._fields))
-        except OSError:
-            log.warning("the horse died before it got job %s", job.id)
+        if not handed:
+            self._send(horse.Order(job.id, self.execution.id, self._fields))
         self._memory.begin(self._horse_pid)
+        if self._drained:
+            self._drain_expired()
+        elif self._stopped_job_id == job.id:  # it was begun before its turn here, and a wish to stop it came
+            self.kill_horse()
+        self._hand_on_the_next()
+
+    def _send(self, order: horse.Order) -> None:
+        try:
+            if self._pipe is not None:
+                self._pipe.send(order)
+        except OSError:
+            log.warning("the horse died before it got job %s", order.job_id)
+
+    def _hand_on_the_next(self) -> None:
+        """Give the horse one more job to go on with, if many wait: it then rests for no moment between the two.
+
+        The horse begins it in its turn. Until then it lies in the intermediate queue, as one that was just taken.
+        """
+        if self._stop_requested or not self._closer.has_room(0):
+            return
+        with suppress(ConnectionError, TimeoutError):  # it is found by whoever takes next, or left and put back
+            taken = self.jobs.lanes.take_ahead()
+            job = None if taken is None else self._job_of(taken)
+            if taken is not None and job is not None:
+                self._ahead = _Ahead(job, taken)
+                self._send(horse.Order(job.id, taken.token, taken.fields))
+
+    def _take_back_the_next(self) -> None:
+        """What the horse has not begun goes back to the front, for whoever is free; no more is done of it here."""
+        if self._ahead is not None and self.put_back_unbegun(self._ahead.job.id, self._ahead.taken.lane):
+            self._ahead = None
 
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
         """Wait until the job or the horse has ended.
@@ -206,21 +255,36 @@ class ResidentWorker(FencedWorker):
         """
         if self._pipe is None or self._process is None:
             return 0, os.EX_TEMPFAIL << 8, None
-        ready = multiprocessing.connection.wait(
-            [self._pipe, self._process.sentinel], timeout=self.job_monitoring_interval * 0.8
-        )
-        if not ready:
-            raise HorseMonitorTimeoutException
-        if self._pipe in ready:
-            try:
-                about, self._ending = self._pipe.recv()
-            except (EOFError, ConnectionResetError):
-                pass
-            else:
-                if about != self._about:  # another model: the web tier hears of it at once
-                    self._about, self._last_beat = about, 0.0
+        end = time.monotonic() + self.job_monitoring_interval * 0.8
+        seconds = SOON
+        while (left := end - time.monotonic()) > 0:
+            ready = multiprocessing.connection.wait([self._pipe, self._process.sentinel], min(seconds, left))
+            if not ready:
+                self._take_back_the_next()
+                seconds = left
+            elif self._pipe not in ready or (report := self._read()) is None:
+                return self._death()
+            elif self.execution is None or report.execution_id == self.execution.id:  # else of one that was taken back
+                if report.about != self._about:  # another model: the web tier hears of it at once
+                    self._about, self._last_beat = report.about, 0.0
+                self._ending = report.ending
                 self._jobs_done += 1
                 return self._pid(), os.EX_OK, None
+        raise HorseMonitorTimeoutException
+
+    def _read(self) -> horse.Report | None:
+        """What the horse says; None if it died in the middle of it."""
+        try:
+            return None if self._pipe is None else cast(horse.Report, self._pipe.recv())
+        except (EOFError, OSError):
+            return None
+
+    def _death(self) -> tuple[int | None, int | None, Any]:
+        """How the horse died. What it had not begun goes back."""
+        self._take_back_the_next()
+        self._ahead = None  # or others have it by now
+        if self._process is None:
+            return 0, os.EX_TEMPFAIL << 8, None
         self._process.join()
         code = self._process.exitcode or 0
         return self._pid(), -code if code < 0 else (code << 8 or os.EX_TEMPFAIL << 8), None
@@ -257,13 +321,13 @@ class ResidentWorker(FencedWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """RQ's, and have the job ended if its horse left that; afterwards the wish to stop it is over."""
-        self._stopped_job_id, self._running = None, job.id
+        self._running = job.id
+        if self._stopped_job_id != job.id:
+            self._stopped_job_id = None
         self._wrote_beside_the_horse, self._ending = False, None
         try:
             with logs.about(job=job.id, request=request_id_of(job)):
                 super().execute_job(job, queue)
-        except NotOursError:
-            return
         finally:
             self._stopped_job_id = self._running = None
             self._memory.end()
@@ -301,6 +365,8 @@ class ResidentWorker(FencedWorker):
         exc_string: str = "",
     ) -> None:
         """A job that was cut off by the end of this worker goes back to the front, at nobody's cost."""
+        if self.put_back_unbegun(job.id, queue):  # the horse died before that
+            return
         if self._drained and self._stopped_job_id != job.id:
             log.info("job %s goes back to the front of the queue", job.id)
             if self.still_ours(job):
@@ -324,12 +390,13 @@ class ResidentWorker(FencedWorker):
     ) -> tuple[Job, Queue] | None:
         """Wait for a job in short steps, keeping the heartbeat and the horse alive between them."""
         if timeout is None:  # burst mode
-            return self._take_job(0)
+            return self._next_in_hand() or self._take_job(0)
         pause = 0.5
         while not self._stop_requested:
             begin = time.monotonic()
             try:
-                self._ensure_horse()
+                if self._ahead is None:
+                    self._ensure_horse()
                 self._beat(force=False)
                 self._closer.beat()
                 if self._closer.is_stuck:
@@ -337,11 +404,11 @@ class ResidentWorker(FencedWorker):
                     continue
                 if self.should_run_maintenance_tasks:
                     self.run_maintenance_tasks()
-                if not self._horse_is_alive() or not self._closer.has_room(POLL_SECONDS):
+                if self._ahead is None and not (self._horse_is_alive() and self._closer.has_room(POLL_SECONDS)):
                     continue
                 if self._time_to_expire.has_come():
                     self.jobs.expire_due()
-                found = self._take_job(0) or self._wait_for_job()
+                found = self._next_in_hand() or self._take_job(0) or self._wait_for_job()
                 self._notice_outage(begin)
             except (ConnectionError, TimeoutError, TransientError) as error:
                 log.error("Redis: %s", error)
@@ -365,25 +432,37 @@ class ResidentWorker(FencedWorker):
             self._said_idle = True
         return self._take_job(POLL_SECONDS)
 
+    def _next_in_hand(self) -> tuple[Job, Queue] | None:
+        """The job that the horse has already."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return None
+        self._handed, self._token = True, ahead.taken.token
+        return ahead.job, ahead.taken.lane
+
     def _take_job(self, seconds: float) -> tuple[Job, Queue] | None:
         taken = self.jobs.lanes.take(seconds)
-        if taken is None:
+        job = None if taken is None else self._job_of(taken)
+        if taken is None or job is None:
             return None
+        self._fields, self._token = taken.fields, taken.token
+        return job, taken.lane
+
+    def _job_of(self, taken: Taken) -> Job | None:
         job = Job(taken.job_id, connection=self.connection, serializer=self.serializer)
         try:
             job.restore(taken.fields)
         except NoSuchJobError:  # deleted while it waited
             taken.lane.intermediate_queue.remove(taken.job_id)
             return None
-        self._fields = taken.fields
-        return job, taken.lane
+        return job
 
     # RQ asks and says much around each job, which for a photo of 20 ms is a good part of the work. What changes
     # slowly is asked once a second, and "idle" and zeros are told when they are true for longer than a moment.
 
     def check_for_suspension(self, burst: bool) -> None:
         """RQ's, now and then."""
-        if burst or self._time_to_ask.has_come():
+        if (burst or self._time_to_ask.has_come()) and self._ahead is None:  # what the horse has is to be seen to
             super().check_for_suspension(burst)
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
@@ -470,7 +549,11 @@ class ResidentWorker(FencedWorker):
             log.warning("no janitor now: %s", error)
 
     def teardown(self) -> None:
-        """End the horse and what it has left to end, then RQ's."""
+        """See to what the horse has begun, end it and what it has left to end, then RQ's."""
+        self._stop_requested = True
+        self._take_back_the_next()
+        if (found := self._next_in_hand()) is not None:
+            self.execute_job(*found)
         self._bury_horse()
         end = time.monotonic() + self.settings.drain_timeout
         while not self._closer.is_done(POLL_SECONDS / 10) and not self._drained and time.monotonic() < end:
