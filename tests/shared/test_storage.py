@@ -26,7 +26,8 @@ from shared.storage import (
     open_storage,
 )
 from shared.storage.folder import FolderStorage
-from shared.storage.s3 import PART, S3Storage
+from shared.storage.s3 import S3Storage
+from shared.storage.s3_writer import PART
 from tests.shared.conftest import Place
 
 MIB = 1024 * 1024
