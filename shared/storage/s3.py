@@ -26,13 +26,9 @@ from shared.storage.base import (
     Stat,
     Storage,
     Writer,
-    check_content_type,
-    check_key,
-    check_prefix,
     check_range,
-    content_disposition,
-    content_type_of,
 )
+from shared.storage.names import check_content_type, check_key, check_prefix, content_disposition, content_type_of
 from shared.storage.s3_clients import S3Clients
 from shared.storage.s3_errors import NO_OBJECT, code_of, public_errors, status_of
 from shared.storage.s3_writer import PART, S3Writer
