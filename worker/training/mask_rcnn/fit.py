@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shared.entries import MaskRcnnEntry
 from shared.runs import Epoch
 from worker.models.mask_rcnn.heads import build_box_head, build_mask_head
-from worker.models.mask_rcnn.plan import Plan
+from worker.models.mask_rcnn.plan import LayerWeights, Plan
 from worker.models.mask_rcnn.trunk import build_trunk
 from worker.models.mask_rcnn.weights_matterport import read_matterport
 from worker.training.datasets.description import Dataset
@@ -22,7 +22,7 @@ from worker.training.mask_rcnn.document import MasksRun
 from worker.training.mask_rcnn.export import write_model
 from worker.training.mask_rcnn.measuring import measure
 from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn
-from worker.training.mask_rcnn.start import LayerWeights, start_weights
+from worker.training.mask_rcnn.start import start_weights
 from worker.training.optimizing import read_variables, write_variables
 from worker.training.parts import TrainingData, divide
 from worker.training.source import PictureSource
