@@ -97,9 +97,7 @@ class TrainedModels:
         name = model.entry.name
         self._storage.delete(_key(name, DOCUMENT))
         for file in model.entry.files:
-            with (folder / file.name).open("rb") as source, self._storage.writer(_key(name, file.name)) as writer:
-                while chunk := source.read(1 << 20):
-                    writer.write(chunk)
+            self._storage.put_file(_key(name, file.name), folder / file.name)
         self._storage.put(_key(name, DOCUMENT), model.model_dump_json().encode())
         self._announce()
 
@@ -141,9 +139,7 @@ class TrainedModels:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f".{file.name}.{secrets.token_hex(4)}"
         try:
-            with self._storage.open(_key(entry.name, file.name)) as blob, scratch.open("wb") as target:
-                for chunk in blob:
-                    target.write(chunk)
+            self._storage.get_file(_key(entry.name, file.name), scratch)
             scratch.replace(folder / file.name)
         finally:
             scratch.unlink(missing_ok=True)

@@ -22,8 +22,6 @@ DATASETS: Final = "datasets/"
 TRAININGS: Final = "trainings/"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-#: of an operator's folder below `datasets/`
-FolderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 
 class StoredDataset(BaseModel):

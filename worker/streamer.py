@@ -1,23 +1,41 @@
 """`python -m worker.streamer`: looks at one live stream at a time. Photos never wait behind a camera."""
 
-import logging
-import os
-import socket
 import sys
-import uuid
 from types import FrameType
 
-from shared import logs
-from shared.queue import Fleet, connect, keys
+import redis
+
+from shared.queue import Fleet, keys
 from shared.queue.streams import StreamQueue
-from shared.settings import get_settings
+from shared.settings import Settings
 from shared.streams import STREAM_FUNCTIONS
 from worker.resident import ResidentWorker
+from worker.start import run_worker
 from worker.streams import LEAVE_SIGNAL
 
 
 class Streamer(ResidentWorker):
-    """A resident worker whose job never ends by itself: when it is told to stop, it hands the stream to another."""
+    """A resident worker whose job never ends by itself: when it is told to stop, it hands the stream to another.
+
+    Args:
+        connection: a patient connection.
+        settings: the settings.
+        name: unique.
+        setup: path of the function that loads the models in the horse and tells what to announce.
+    """
+
+    def __init__(
+        self, connection: redis.Redis, settings: Settings, name: str, setup: str = "worker.streams.job.set_up"
+    ) -> None:
+        super().__init__(
+            connection,
+            settings,
+            name,
+            setup=setup,
+            allowed=STREAM_FUNCTIONS,
+            work=StreamQueue,
+            fleet=Fleet(connection, keys.STREAMERS),
+        )
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """As of every worker, and the horse writes down what it knows. DRAIN_TIMEOUT is how long it may take."""
@@ -26,26 +44,5 @@ class Streamer(ResidentWorker):
             self._signal_horse(self._horse_pid, LEAVE_SIGNAL)
 
 
-def main() -> int:
-    """Run until told to stop. Returns the exit status."""
-    settings = get_settings()
-    logs.configure(settings)
-    if not settings.redis_url:
-        logging.error("REDIS_URL is not set: which Redis has the streams?")
-        return 2
-    connection = connect(settings.redis_url, patient=True)
-    worker = Streamer(
-        connection,
-        settings,
-        f"streamer-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
-        setup="worker.streams.job.set_up",
-        allowed=STREAM_FUNCTIONS,
-        work=StreamQueue,
-        fleet=Fleet(connection, keys.STREAMERS),
-    )
-    worker.work(logging_level=None)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_worker(Streamer, "streamer-"))

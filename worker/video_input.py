@@ -39,7 +39,7 @@ def open_upload(storage: Storage, job: JobRequest, folder: Path, limits: VideoLi
             raise MissingObjectError(job.input.key)
         if not is_read_in_pieces(job):
             path = folder / "upload"
-            download(storage, job.input.key, path)
+            storage.get_file(job.input.key, path)
             yield prepare(path, folder, limits)
             return
         with io.BufferedReader(StoredFile(storage, stat), _PIECE) as file:
@@ -51,10 +51,3 @@ def open_upload(storage: Storage, job: JobRequest, folder: Path, limits: VideoLi
 def is_read_in_pieces(job: JobRequest) -> bool:
     """Whether a part can be decoded without reading all of the upload."""
     return job.input.content_type != _CONVERTED
-
-
-def download(storage: Storage, key: str, path: Path) -> None:
-    """Write an object to a file. Raises `MissingObjectError`."""
-    with storage.open(key) as blob, path.open("wb") as file:
-        for piece in blob:
-            file.write(piece)

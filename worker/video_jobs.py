@@ -16,7 +16,7 @@ from typing import Final
 from rq.job import Job
 
 from shared.errors import PublicError, TransientError
-from shared.jobs import RESULT_DOCUMENT, JobRequest, Phase, parts_prefix, result_key, result_prefix
+from shared.jobs import RESULT_DOCUMENT, JobRequest, Phase, parts_prefix, result_key
 from shared.jobs import Progress as JobProgress
 from shared.queue import Fleet, PartsPendingError
 from shared.storage import MissingObjectError
@@ -24,7 +24,7 @@ from shared.videos import VideoResult
 from worker.scratch import scratch_folder
 from worker.tools import Tools
 from worker.video_input import is_read_in_pieces, open_upload
-from worker.video_parts import done_parts, fetch_part, process_part, show_live, upload
+from worker.video_parts import done_parts, fetch_part, process_part, show_live
 from worker.video_plans import VideoPlan, limits_of, load_plan, make_plan, save_plan, video_model
 from worker.video_results import Looked, video_result
 from worker.videos.containers import VideoFile
@@ -87,7 +87,8 @@ def _run(job: JobRequest, tools: Tools, folder: Path) -> VideoResult:
         findings = join(file, plan.facts, job.video_options, parts, made)
     _tell(job, tools, "store", 98)
     stored = time.perf_counter()
-    upload(tools.storage, [made / artifact.name for artifact in findings.artifacts], result_prefix(job.id))
+    for artifact in findings.artifacts:
+        tools.storage.put_file(result_key(job.id, artifact.name), made / artifact.name)
     result = video_result(
         job.id,
         job.input,

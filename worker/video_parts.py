@@ -6,7 +6,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -14,12 +14,12 @@ from typing import Final
 from shared.errors import TransientError
 from shared.jobs import LIVE_FRAME, JobRequest, PartRequest, parts_key, parts_prefix
 from shared.queue import PartProgress
-from shared.storage import CHUNK, Storage
+from shared.storage import Storage
 from shared.videos import SegmentResult
 from worker.engines.threads import threads_for
 from worker.scratch import scratch_folder
 from worker.tools import Tools
-from worker.video_input import download, open_upload
+from worker.video_input import open_upload
 from worker.video_plans import VideoPlan, limits_of, load_plan, predict_with, video_model
 from worker.videos.containers import VideoFile
 from worker.videos.joining import DonePart
@@ -104,7 +104,8 @@ def _do(job: JobRequest, plan: VideoPlan, number: int, tools: Tools) -> SegmentR
         files.mkdir()
         with open_upload(tools.storage, job, folder, limits_of(tools.settings)) as file:
             result = process_part(file, job, plan, number, files, tools, reporter.report)
-        upload(tools.storage, [files / name for name in result.files], f"{parts_prefix(job.id)}{number}/")
+        for name in result.files:
+            tools.storage.put_file(_part_key(job.id, number, name), files / name)
     tools.storage.put(_part_key(job.id, number, _DOCUMENT), result.model_dump_json().encode())
     return result
 
@@ -123,16 +124,8 @@ def fetch_part(storage: Storage, job_id: str, result: SegmentResult, folder: Pat
     """Bring the files of a part that is done into a folder. Raises `MissingObjectError`."""
     folder.mkdir()
     for name in result.files:
-        download(storage, _part_key(job_id, result.segment.number, name), folder / name)
+        storage.get_file(_part_key(job_id, result.segment.number, name), folder / name)
     return DonePart(result, folder)
-
-
-def upload(storage: Storage, files: Sequence[Path], prefix: str) -> None:
-    """Put files into storage, piece by piece."""
-    for path in files:
-        with path.open("rb") as file, storage.writer(f"{prefix}{path.name}") as writer:
-            while piece := file.read(CHUNK):
-                writer.write(piece)
 
 
 def show_live(job_id: str, picture: bytes | None, tools: Tools) -> int | None:

@@ -45,7 +45,6 @@ class VideoPlan(BaseModel):
     segments: list[Segment]
     frames: list[int] = Field(description="of each part: frames to look at, about")
     seconds: list[float] = Field(description="of each part: how long it should take")
-
     as_jobs: bool = Field(
         description="each part is a job of its own; also a single one that is long, but cannot be cut"
     )

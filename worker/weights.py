@@ -31,7 +31,7 @@ CHUNK: Final = 1 << 14
 TIMEOUT: Final = (10.0, 30.0)
 #: how often a connection may break before we give up, and the seconds before each new one
 RETRIES: Final = 4
-RETRY_WAIT = 2.0
+RETRY_WAIT: Final = 2.0
 
 
 class WeightsError(Exception):

@@ -1,43 +1,100 @@
 """A queue of jobs of another kind than photos, which workers of their own listen on: what all such queues have."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import redis
+from pydantic import BaseModel
+from pydantic_core import from_json
 from rq import Retry
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from shared.errors import PublicError
-from shared.jobs import ErrorInfo
+from shared.jobs import ErrorInfo, JobState
 from shared.queue import keys, scripts
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
-from shared.queue.jobs import CRASHED, CancelOutcome, JobQueue
+from shared.queue.jobs import CRASHED, CancelOutcome, JobQueue, state_of
 from shared.queue.parts import Parts
 from shared.queue.work import SoloLane
 from shared.settings import Settings
 
-#: what Redis knows of a job of the kind
-Record = TypeVar("Record")
+#: jobs of a kind that may wait
+MOST_WAITING: Final = 100
 
 
-class SoloQueue(ABC, Generic[Record]):
+class SoloRequest(Protocol):
+    """What such a queue needs to know of a request: a Pydantic model with an id and a time."""
+
+    @property
+    def id(self) -> str:
+        """Of the job."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was asked for."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """As Pydantic's."""
+
+
+Request = TypeVar("Request", bound=BaseModel)
+Progress = TypeVar("Progress", bound=BaseModel)
+
+
+class SoloRecord(BaseModel, Generic[Request, Progress]):
+    """What Redis knows of a job of such a kind."""
+
+    request: Request
+    state: JobState
+    position: int | None = None
+    progress: Progress | None = None
+    attempts: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: ErrorInfo | None = None
+
+
+Record = TypeVar("Record", bound=SoloRecord[Any, Any])
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Record]):
+    """What makes one such queue differ from another.
+
+    Attributes:
+        queue: name of the RQ queue.
+        listed: key of the sorted set of all jobs of the kind; score: creation time in seconds.
+        function: the job function, named by its path.
+        record: what its jobs are read as.
+        words: code of an error -> message, where what workers say of files does not fit.
+    """
+
+    queue: str
+    listed: str
+    function: str
+    record: type[Record]
+    words: Mapping[str, str]
+
+
+class SoloQueue(Generic[Record]):
     """It is a `shared.queue.work.Work`. What needs no more than an id is done as for every job.
 
     Args:
         connection: to Redis.
         settings: the settings.
-        name: of the RQ queue.
-        listed: key of the sorted set of all jobs of the kind; score: creation time in seconds.
+        kind: of its jobs.
     """
 
-    def __init__(self, connection: redis.Redis, settings: Settings, name: str, listed: str) -> None:
+    def __init__(self, connection: redis.Redis, settings: Settings, kind: Kind[Record]) -> None:
         self.redis = connection
         self.events = Events(connection)
-        self.lanes = SoloLane(connection, name)
-        self._listed = listed
+        self.lanes = SoloLane(connection, kind.queue)
+        self._kind = kind
         self._jobs = JobQueue(connection, settings)
         self._settings = settings
         self._bury = connection.register_script(scripts.BURY)
@@ -57,14 +114,35 @@ class SoloQueue(ABC, Generic[Record]):
         found = pipe.execute()
         return [self._record(job_id, found[2 * i], found[2 * i + 1]) for i, job_id in enumerate(job_ids)]
 
-    @abstractmethod
     def _record(self, job_id: str, fields: Mapping[bytes | str, bytes | str], index: int | None) -> Record | None:
         """The job that the fields of its hash describe; `index` is its place in the queue, if it waits there."""
+        job = Job(job_id, connection=self.redis, serializer=JSONSerializer)
+        try:
+            job.restore(fields)
+            state = state_of(job.get_status(refresh=False))
+            progress = fields.get(keys.PROGRESS.encode()) if state is JobState.RUNNING else None
+            return self._kind.record(
+                request=job.kwargs["request"],
+                state=state,
+                position=index + 1 if index is not None and state is JobState.QUEUED else None,
+                progress=from_json(progress) if progress else None,
+                attempts=int(fields.get(keys.ATTEMPTS.encode(), 0)),
+                started_at=None if state is JobState.QUEUED else job.started_at,
+                finished_at=job.ended_at if state.is_final else None,
+                error=self._error(fields.get(keys.ERROR.encode())) if state is JobState.FAILED else None,
+            )
+        except (NoSuchJobError, KeyError, ValueError):  # Pydantic's are ValueErrors
+            return None
+
+    def _error(self, raw: bytes | str | None) -> ErrorInfo:
+        """Why a job failed, in the words for the kind; `raw` is what the worker wrote down, nothing if it died."""
+        error = ErrorInfo.model_validate_json(raw) if raw else CRASHED
+        return error.model_copy(update={"message": self._kind.words.get(error.code, error.message)})
 
     @queue_errors()
     def ids(self, limit: int = 0) -> list[str]:
         """Ids of the newest jobs that Redis knows, newest first; 0: of all."""
-        members: list[bytes] = self.redis.zrange(self._listed, 0, limit - 1, desc=True)  # type: ignore[assignment]
+        members: list[bytes] = self.redis.zrange(self._kind.listed, 0, limit - 1, desc=True)  # type: ignore[assignment]
         return [text(member) for member in members]
 
     @property
@@ -84,7 +162,7 @@ class SoloQueue(ABC, Generic[Record]):
         """Delete all that Redis knows of a job, ending it first. False when it knew nothing."""
         known = self._jobs.forget(job_id)
         with queue_errors():
-            self.redis.zrem(self._listed, job_id)
+            self.redis.zrem(self._kind.listed, job_id)
         return known
 
     def mark_canceled(self, job: Job) -> None:
@@ -106,15 +184,24 @@ class SoloQueue(ABC, Generic[Record]):
     def forget_expired(self, longest_ttl: int) -> None:
         """As `Work`."""
         limit = datetime.now(UTC).timestamp() - longest_ttl
-        members: list[bytes] = self.redis.zrangebyscore(self._listed, "-inf", limit)  # type: ignore[assignment]
+        members: list[bytes] = self.redis.zrangebyscore(self._kind.listed, "-inf", limit)  # type: ignore[assignment]
         old = [text(member) for member in members]
         gone = set(old) - self._jobs.known(old)
         if gone:
-            self.redis.zrem(self._listed, *gone)
+            self.redis.zrem(self._kind.listed, *gone)
             self.redis.zrem(self.lanes.lane.canceled_job_registry.key, *gone)  # which RQ never cleans
 
-    def _enqueue(self, job: Job, created_at: datetime, most_waiting: int, pipe: "redis.client.Pipeline") -> int:
+    def _enqueue(
+        self, request: SoloRequest, pipe: "redis.client.Pipeline", *, timeout: int, failure_ttl: int, retries: int
+    ) -> int:
         """Put a job into the queue with a pipeline of the caller's, that has no command yet.
+
+        Args:
+            request: what the job function is called with.
+            pipe: the pipeline.
+            timeout: seconds that an attempt may take.
+            failure_ttl: seconds for which a failed job is remembered.
+            retries: further attempts after a failure of ours.
 
         Returns:
             Its position, 1 for the next.
@@ -122,28 +209,22 @@ class SoloQueue(ABC, Generic[Record]):
         Raises:
             PublicError: "queue_full".
         """
-        waiting = self.lanes.waiting()
-        if waiting >= most_waiting:
+        lane, waiting = self.lanes.lane, self.lanes.waiting()
+        if waiting >= MOST_WAITING:
             raise PublicError("queue_full", f"{waiting} of these are waiting already.", retry_after=60)
+        job = lane.create_job(
+            self._kind.function,
+            kwargs={"request": request.model_dump(mode="json")},
+            job_id=request.id,
+            timeout=timeout,
+            result_ttl=self._settings.result_ttl,
+            failure_ttl=failure_ttl,
+            retry=Retry(max=retries) if retries else None,
+            description=request.id,
+        )
         # asked for here, because RQ would ask in the middle of the pipeline
-        job.redis_server_version = self.lanes.lane.get_redis_server_version()
-        self.lanes.lane.enqueue_job(job, pipeline=pipe)
-        pipe.zadd(self._listed, {job.id: created_at.timestamp()})
+        job.redis_server_version = lane.get_redis_server_version()
+        lane.enqueue_job(job, pipeline=pipe)
+        pipe.zadd(self._kind.listed, {job.id: request.created_at.timestamp()})
         self.events.publish(job.id, pipe)
         return waiting + 1
-
-
-def said_of(words: Mapping[str, str], raw: bytes | str | None) -> ErrorInfo:
-    """Why a job failed: what workers say of files, in the words for the kind.
-
-    Args:
-        words: code -> message, where the usual one does not fit.
-        raw: what the worker wrote down; nothing if it died.
-    """
-    error = ErrorInfo.model_validate_json(raw) if raw else CRASHED
-    return error.model_copy(update={"message": words.get(error.code, error.message)})
-
-
-def retries(most: int) -> Retry | None:
-    """So many further attempts after a failure of ours, as RQ wants it."""
-    return Retry(max=most) if most else None

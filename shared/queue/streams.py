@@ -6,22 +6,17 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import redis
-from pydantic import BaseModel, ValidationError
-from rq.exceptions import NoSuchJobError
 from rq.job import Job
-from rq.serializers import JSONSerializer
 
 from shared.errors import PublicError
-from shared.jobs import ErrorInfo, JobState
+from shared.jobs import JobState
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
-from shared.queue.jobs import CancelOutcome, state_of
-from shared.queue.solo import SoloQueue, retries, said_of
+from shared.queue.jobs import CancelOutcome
+from shared.queue.solo import Kind, SoloQueue, SoloRecord
 from shared.settings import DAY, MINUTE, Settings
 from shared.streams import STREAM_FUNCTION, StreamProgress, StreamRequest
 
-#: streams that may wait
-MOST_WAITING: Final = 100
 #: attempts after a process of ours has died: a stream runs for days, and its camera may be what kills it
 MOST_ATTEMPTS: Final = 20
 #: seconds beyond the limit, in which a stream ends in order
@@ -32,13 +27,6 @@ _URL_KEPT: Final = 7 * DAY
 WATCHED_SECONDS: Final = 8
 #: seconds for which the number of the newest frame is kept
 _FRAME_KEPT: Final = 60
-
-#: what workers say of files, said of streams
-_WORDS: Final = {
-    "crashed": "The process that looked at the stream died, also when it was tried again.",
-    "out_of_memory": "The stream needs more memory than a streamer has.",
-    "timeout": "The stream did not end at its limit.",
-}
 
 # Say how a stream is, if the attempt still has it. KEYS: job hash, events, watched. ARGV: holder field, holder,
 # progress field, progress, stop field. {0: another attempt has it or it is gone, 1: go on, 2: end it; 1 if somebody
@@ -59,19 +47,24 @@ return 1
 """
 
 
-class StreamRecord(BaseModel):
+class StreamRecord(SoloRecord[StreamRequest, StreamProgress]):
     """A stream as Redis knows it."""
 
-    request: StreamRequest
-    state: JobState
-    position: int | None = None
-    progress: StreamProgress | None = None
     stopping: bool = False
-    attempts: int = 0
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
     expires_at: datetime | None = None
-    error: ErrorInfo | None = None
+
+
+_KIND: Final = Kind(
+    queue=keys.STREAM,
+    listed=keys.STREAMS,
+    function=STREAM_FUNCTION,
+    record=StreamRecord,
+    words={
+        "crashed": "The process that looked at the stream died, also when it was tried again.",
+        "out_of_memory": "The stream needs more memory than a streamer has.",
+        "timeout": "The stream did not end at its limit.",
+    },
+)
 
 
 class Answer(NamedTuple):
@@ -86,7 +79,7 @@ class StreamQueue(SoloQueue[StreamRecord]):
     """The queue of live streams. Safe to share between threads and greenlets."""
 
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
-        super().__init__(connection, settings, keys.STREAM, keys.STREAMS)
+        super().__init__(connection, settings, _KIND)
         self._report = connection.register_script(_REPORT)
         self._set = connection.register_script(_SET)
 
@@ -107,46 +100,26 @@ class StreamQueue(SoloQueue[StreamRecord]):
             PublicError: "queue_full".
             TransientError: "queue_down".
         """
-        lane, settings = self.lanes.lane, self._settings
-        job = lane.create_job(
-            STREAM_FUNCTION,
-            kwargs={"request": request.model_dump(mode="json")},
-            job_id=request.id,
+        pipe, settings = self.redis.pipeline(), self._settings
+        position = self._enqueue(
+            request,
+            pipe,
             timeout=settings.max_stream_seconds + _GRACE,
-            result_ttl=settings.result_ttl,
             failure_ttl=settings.failure_ttl,
-            retry=retries(MOST_ATTEMPTS),
-            description=request.id,
+            retries=MOST_ATTEMPTS,
         )
-        pipe = self.redis.pipeline()
-        position = self._enqueue(job, request.created_at, MOST_WAITING, pipe)
         pipe.set(keys.stream_url(request.id), url, ex=settings.max_stream_seconds + _URL_KEPT)
         pipe.execute()
         return position
 
     def _record(self, job_id: str, fields: Mapping[bytes | str, bytes | str], index: int | None) -> StreamRecord | None:
-        job = Job(job_id, connection=self.redis, serializer=JSONSerializer)
-        try:
-            job.restore(fields)
-            request = StreamRequest.model_validate(job.kwargs["request"])
-        except (NoSuchJobError, KeyError, ValueError, ValidationError):
-            return None
-        state = state_of(job.get_status(refresh=False))
-        progress = fields.get(keys.PROGRESS.encode())
-        ended = job.ended_at if state.is_final else None
-        kept = self._settings.result_ttl if state is JobState.FINISHED else self._settings.failure_ttl
-        return StreamRecord(
-            request=request,
-            state=state,
-            position=index + 1 if index is not None and state is JobState.QUEUED else None,
-            progress=StreamProgress.model_validate_json(progress) if progress and state is JobState.RUNNING else None,
-            stopping=keys.STOP.encode() in fields and not state.is_final,
-            attempts=int(fields.get(keys.ATTEMPTS.encode(), 0)),
-            started_at=None if state is JobState.QUEUED else job.started_at,
-            finished_at=ended,
-            expires_at=ended + timedelta(seconds=kept) if ended is not None else None,
-            error=said_of(_WORDS, fields.get(keys.ERROR.encode())) if state is JobState.FAILED else None,
-        )
+        record = super()._record(job_id, fields, index)
+        if record is not None:
+            record.stopping = keys.STOP.encode() in fields and not record.state.is_final
+            kept = self._settings.result_ttl if record.state is JobState.FINISHED else self._settings.failure_ttl
+            if record.finished_at is not None:
+                record.expires_at = record.finished_at + timedelta(seconds=kept)
+        return record
 
     @queue_errors()
     def url(self, stream_id: str) -> str | None:

@@ -22,9 +22,8 @@ from shared.storage.base import (
     Stat,
     Storage,
     Writer,
-    content_disposition,
-    content_type_of,
 )
+from shared.storage.names import content_disposition, content_type_of
 
 __all__ = [
     "CHUNK",

@@ -27,12 +27,9 @@ from shared.storage.base import (
     Stat,
     Storage,
     Writer,
-    check_content_type,
-    check_key,
-    check_prefix,
     check_range,
-    content_type_of,
 )
+from shared.storage.names import check_content_type, check_key, check_prefix, content_type_of
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,12 +13,12 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from shared.jobs import JobOptions, input_key, new_job_id, result_key
-from shared.results import ModelUsed
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
-from shared.videos import VideoOptions, VideoResult, VideoSource
+from shared.videos import VideoOptions, VideoSource
 from tests.browser.conftest import FINISH_MS, Live, OpenContext, Upload, Watch
 from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll, choose, finished
+from tests.video_documents import video_result
 from tests.worker.videos.synthetic import find_squares, walk, write_video
 from worker.videos.limits import VideoLimits
 from worker.videos.probing import probe
@@ -52,12 +51,9 @@ def store(storage: Storage, clip: Path, folder: Path, options: VideoOptions) -> 
     folder.mkdir()
     found = probe(clip, VideoLimits())
     findings = process_video(clip, found, options, find_squares, folder)
-    now = datetime.now(UTC)
-    result = VideoResult(
-        id=job_id,
-        created_at=now,
-        started_at=now,
-        finished_at=now,
+    result = video_result(
+        job_id,
+        findings,
         source=VideoSource(
             filename="walk.mp4",
             content_type="video/mp4",
@@ -71,17 +67,8 @@ def store(storage: Storage, clip: Path, folder: Path, options: VideoOptions) -> 
             fps=found.facts.fps,
             codec=found.facts.codec,
         ),
-        model=ModelUsed(
-            name="yolo-fastest-1.1-xl",
-            family="darknet",
-            engine="test",
-            precision="f32",
-            weights_sha256="a" * 64,
-            input_size=(320, 320),
-        ),
         options=JobOptions().of_task("detection"),
         video_options=options,
-        **{name: getattr(findings, name) for name in type(findings).model_fields},
     )
     storage.put(input_key(job_id, ".mp4"), data)
     for artifact in findings.artifacts:

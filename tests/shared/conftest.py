@@ -4,8 +4,12 @@ With `TEST_S3_URL`, `TEST_S3_ACCESS_KEY` and `TEST_S3_SECRET_KEY` also on a serv
 of its own that are left there, empty.
 """
 
+import hashlib
 import os
 import secrets
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,6 +23,7 @@ from shared.settings import Settings
 from shared.storage import Storage, open_storage
 from tests.s3_server import SwiftServer
 
+MIB = 1024 * 1024
 #: a server of the user's
 OWN_SERVER = os.environ.get("TEST_S3_URL")
 S3_KINDS = ["moto", "swift", *(["server"] if OWN_SERVER else [])]
@@ -34,6 +39,25 @@ class Place:
 
     def open(self, **settings: object) -> Storage:
         return open_storage(Settings(**{**self.settings, **settings}))
+
+    def run(self, script: str) -> None:
+        """Run a script in a process of its own, whose settings name this place."""
+        settings = {name.upper(): str(value) for name, value in self.settings.items()}
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def pattern(size: int) -> bytes:
+    """Bytes of which no two stretches are alike, so that a swapped or repeated part shows."""
+    block = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(min(size, MIB) // 32 + 1))
+    return b"".join(bytes([index % 256]) + block[:MIB] for index in range(size // MIB + 1))[:size]
 
 
 @pytest.fixture(scope="session")

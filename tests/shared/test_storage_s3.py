@@ -20,7 +20,8 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from shared.errors import PublicError, TransientError
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage, open_storage
-from shared.storage.s3 import PART, S3Storage
+from shared.storage.s3 import S3Storage
+from shared.storage.s3_writer import PART
 from tests.s3_server import SwiftServer
 from tests.shared.conftest import Place
 

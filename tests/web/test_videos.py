@@ -2,7 +2,6 @@
 
 import io
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,9 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from shared.jobs import LIVE_FRAME, JobState, parts_key, parts_prefix, result_key
-from shared.results import Artifact, Detection, ModelUsed
-from shared.videos import FrameDetections, Timeline, VideoOptions, VideoResult, VideoSource
+from shared.results import Artifact, Detection
+from shared.videos import FrameDetections, VideoOptions
+from tests.video_documents import FINDINGS, video_result
 from tests.web.conftest import PlayedWorker, Upload, picture
 from web.moving import Moving
 from web.services import Services
@@ -20,55 +20,13 @@ from web.sniffing import HEAD_BYTES, sniff
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00isommp42" + b"\0" * 100
 
 
-def video_result(job_id: str, *names: str) -> VideoResult:
-    now = datetime.now(UTC)
-    return VideoResult(
-        id=job_id,
-        created_at=now,
-        started_at=now,
-        finished_at=now,
-        source=VideoSource(
-            filename="a.mp4",
-            content_type="video/mp4",
-            bytes=1,
-            sha256="0" * 64,
-            width=40,
-            height=30,
-            format="mov",
-            duration=2,
-            fps=5,
-            codec="h264",
-        ),
-        model=ModelUsed(
-            name="small",
-            family="darknet",
-            engine="test",
-            precision="f32",
-            weights_sha256="a" * 64,
-            input_size=(8, 8),
-        ),
-        options={},
-        video_options=VideoOptions(),
-        frames=10,
-        analysed=10,
-        fps=5,
-        duration=2,
-        counts={"person": 1},
-        object_string="1 person",
-        text="This video shows 1 person.",
-        tracks=[],
-        timeline=Timeline(seconds=1, most={"person": [1, 1], "dog": [0, 1]}),
-        notes=[],
-        artifacts=[Artifact(name=name, content_type="", bytes=1) for name in names],
-        timings_ms={"total": 1},
-    )
-
-
 def finish(played: PlayedWorker, job_id: str, files: dict[str, bytes]) -> None:
     storage = played.services.storage
     for name, data in files.items():
         storage.put(result_key(job_id, name), data)
-    storage.put(result_key(job_id, "result.json"), video_result(job_id, *files).to_json())
+    artifacts = [Artifact(name=name, content_type="", bytes=1) for name in files]
+    result = video_result(job_id, FINDINGS.model_copy(update={"artifacts": artifacts}))
+    storage.put(result_key(job_id, "result.json"), result.to_json())
     played._end(job_id, "finished")  # type: ignore[arg-type]
 
 

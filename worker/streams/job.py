@@ -235,9 +235,7 @@ class _Attempt:
     def put_segment(self, number: int, file: Path) -> bool:
         """As `Store`."""
         try:
-            with self._tools.storage.writer(segment_key(self._request.id, number)) as writer, file.open("rb") as read:
-                while piece := read.read(1 << 20):
-                    writer.write(piece)
+            self._tools.storage.put_file(segment_key(self._request.id, number), file)
         except PublicError as error:
             log.warning("stream %s: segment %d is lost: %s", self._request.id, number, error)
             return False

@@ -13,7 +13,7 @@ from shared.results import Detection, count_labels
 from shared.streams import EVENTS_KEPT, EventKind, StreamCounts, StreamEvent, StreamOptions, StreamState
 from shared.videos import FrameDetections, LineCounts, Point, ZoneCounts
 from worker.streams.timeline import GrowingTimeline
-from worker.videos.counting import crosses, foot, inside, side
+from worker.videos.counting import Crossing, foot, inside
 from worker.videos.tracking import Tracking
 
 #: seconds after which an object that is not seen is gone; the tracker has given up its number before
@@ -26,8 +26,8 @@ class _Present:
 
     first: float
     last: float
-    place: Point | None = None
-    """the last one beside the line, never upon it"""
+    crossing: Crossing | None = None
+    """none without a line"""
     is_inside: bool = False
     was_inside: bool = False
 
@@ -47,8 +47,10 @@ class Scene:
         self._before = state.tracks
         totals = state.totals
         self._counts = Counter(totals.counts)
-        self._to_right = Counter(totals.line.to_right if totals.line is not None else {})
-        self._to_left = Counter(totals.line.to_left if totals.line is not None else {})
+        self._crossed: dict[Literal["right", "left"], Counter[str]] = {
+            "right": Counter(totals.line.to_right if totals.line is not None else {}),
+            "left": Counter(totals.line.to_left if totals.line is not None else {}),
+        }
         self._entered = Counter(totals.zone.entered if totals.zone is not None else {})
         self._most_inside = totals.zone.most if totals.zone is not None else 0
         self._timeline = GrowingTimeline(state.timeline)
@@ -101,7 +103,8 @@ class Scene:
         counts = self._counts + Counter(self._label(track) for track in self._present)
         line = zone = None
         if options.line is not None:
-            line = LineCounts(line=options.line, to_right=_sorted(self._to_right), to_left=_sorted(self._to_left))
+            right, left = (_sorted(self._crossed[direction]) for direction in ("right", "left"))
+            line = LineCounts(line=options.line, to_right=right, to_left=left)
         if options.zone is not None:
             zone = ZoneCounts(zone=options.zone, entered=_sorted(self._entered), most=self._most_inside)
         return StreamCounts(counts=_sorted(counts), line=line, zone=zone)
@@ -129,26 +132,16 @@ class Scene:
     def _see(self, track: int, seconds: float, place: Point) -> None:
         present = self._present.get(track)
         if present is None:
-            present = self._present[track] = _Present(seconds, seconds)
+            line = self._options.line
+            present = self._present[track] = _Present(seconds, seconds, None if line is None else Crossing(line))
             self._given = max(self._given, track)
             self._tell("appeared", track, seconds)
         present.last = seconds
-        if self._options.line is not None:
-            self._cross(self._options.line, track, present, seconds, place)
+        if present.crossing is not None and (direction := present.crossing.step(place)) is not None:
+            self._crossed[direction][self._label(track)] += 1
+            self._tell("crossed", track, seconds, direction=direction)
         if self._options.zone is not None:
             self._enter(track, present, seconds, inside(self._options.zone, place))
-
-    def _cross(
-        self, line: tuple[float, float, float, float], track: int, present: _Present, seconds: float, place: Point
-    ) -> None:
-        now = side(line, place)
-        if now == 0:
-            return
-        before, present.place = present.place, place
-        if before is None or (side(line, before) > 0) == (now > 0) or not crosses(line, before, place):
-            return
-        (self._to_right if now > 0 else self._to_left)[self._label(track)] += 1
-        self._tell("crossed", track, seconds, direction="right" if now > 0 else "left")
 
     def _enter(self, track: int, present: _Present, seconds: float, is_inside: bool) -> None:
         if is_inside == present.is_inside:

@@ -18,7 +18,7 @@ def fetch_dataset(data: StoredDataset, storage: Storage, folder: Path) -> Path:
     Args:
         data: which.
         storage: where it is.
-        folder: of this attempt.
+        folder: of this attempt; made if it is not there.
 
     Returns:
         Its folder, below `folder`.
@@ -31,9 +31,10 @@ def fetch_dataset(data: StoredDataset, storage: Storage, folder: Path) -> Path:
     if data.is_folder:
         _copy_all(data.key, storage, target)
         return target
+    folder.mkdir(parents=True, exist_ok=True)
     archive = folder / "data.zip"
     try:
-        copy_object(storage, data.key, archive)
+        storage.get_file(data.key, archive)
     except MissingObjectError:
         raise BadInputError("input_gone", "The data set is no longer there.") from None
     unpack(archive, target)
@@ -46,14 +47,6 @@ def check_dataset(folder: Path) -> Checked:
     return check(read_dataset(folder))
 
 
-def copy_object(storage: Storage, key: str, target: Path) -> None:
-    """An object of storage as a file. Raises `MissingObjectError`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with storage.open(key) as blob, target.open("wb") as file:
-        for chunk in blob:
-            file.write(chunk)
-
-
 def _copy_all(prefix: str, storage: Storage, target: Path) -> None:
     limits = UnpackLimits()
     count = size = 0
@@ -62,6 +55,8 @@ def _copy_all(prefix: str, storage: Storage, target: Path) -> None:
         if count > limits.entries or size > limits.total_bytes:
             shutil.rmtree(target)
             raise DatasetError(f"the data set has more than {limits.entries} files or {limits.total_bytes >> 20} MB")
-        copy_object(storage, stat.key, target / stat.key.removeprefix(prefix))
+        path = target / stat.key.removeprefix(prefix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.get_file(stat.key, path)
     if not count:
         raise BadInputError("input_gone", "There is no data set of that name.")

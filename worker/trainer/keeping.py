@@ -9,7 +9,6 @@ from typing import Final
 from shared.errors import PublicError
 from shared.storage import Storage
 from shared.trainings import run_prefix
-from worker.trainer.data import copy_object
 from worker.training.checkpoint import CHECKPOINT
 from worker.training.runs import files_to_go_on
 
@@ -41,8 +40,7 @@ class RunKeeper:
         """Bring back what an attempt before has left."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for stat in self._storage.list(self._prefix):
-            path = self._folder / stat.key.removeprefix(self._prefix)
-            copy_object(self._storage, stat.key, path)
+            self._storage.get_file(stat.key, self._folder / stat.key.removeprefix(self._prefix))
 
     def keep(self) -> None:
         """Copy what has changed, unless that was done a moment ago. Call when the checkpoint of an epoch is safe."""
@@ -68,7 +66,5 @@ class RunKeeper:
             stat = path.stat()
             if self._kept.get(path.name) == (stat.st_mtime_ns, stat.st_size):
                 continue
-            with path.open("rb") as source, self._storage.writer(f"{self._prefix}{path.name}") as writer:
-                while chunk := source.read(1 << 20):
-                    writer.write(chunk)
+            self._storage.put_file(f"{self._prefix}{path.name}", path)
             self._kept[path.name] = (stat.st_mtime_ns, stat.st_size)

@@ -1,12 +1,19 @@
 """The settings that all kinds of training share; stored with the result."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.runs import USUAL_EPOCHS
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+
+# what a kind of training may set otherwise; its bounds are the same for all
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+#: of a whole, never all of it
+Share = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, le=1)]
+EpochsBetween = Annotated[int, Field(ge=1)]
 
 
 class Augmentation(BaseModel):
@@ -35,20 +42,20 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(USUAL_EPOCHS["detection"], ge=1, le=100_000)
+    epochs: Epochs = USUAL_EPOCHS["detection"]
     batch_size: int = Field(16, ge=1, le=1024)
     seed: int = Field(0, ge=0, lt=1 << 32)
     #: share of the training images that the best checkpoint is chosen by; a given split is kept
-    val: float = Field(0.1, ge=0, lt=1)
+    val: Share = 0.1
     #: share of all images held out to the end; a given split is kept
-    test: float = Field(0.2, ge=0, lt=1)
+    test: Share = 0.2
     learning_rate: float = Field(1e-3, gt=0, le=1)
     #: the share of the run in which the learning rate rises from 0
-    warmup: float = Field(0.03, ge=0, lt=1)
-    weight_decay: float = Field(0.02, ge=0, le=1)
+    warmup: Share = 0.03
+    weight_decay: Decay = 0.02
     precision: Precision = "float32"
     #: measured every so many epochs, and after the last one
-    validate_every: int = Field(5, ge=1)
+    validate_every: EpochsBetween = 5
     #: ends the run when that many epochs have brought nothing better; None: never
     patience: int | None = Field(None, ge=1)
 

@@ -1,10 +1,11 @@
 """How weights follow their gradients, and the running average of them. Imports Keras."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import keras
 from keras import ops
+from numpy.typing import NDArray
 
 from worker.engines import KerasModel
 from worker.training.config import RunConfig
@@ -30,6 +31,18 @@ def make_optimizer(config: RunConfig, steps: int) -> Optimizer:
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=CLIP_NORM)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
+
+
+def read_variables(variables: Mapping[str, Sequence[Any]]) -> dict[str, list[NDArray[Any]]]:
+    """The values of named lists of variables, for a checkpoint."""
+    return {name: [ops.convert_to_numpy(each) for each in part] for name, part in variables.items()}
+
+
+def write_variables(variables: Mapping[str, Sequence[Any]], arrays: Mapping[str, Sequence[NDArray[Any]]]) -> None:
+    """Give variables the values that `read_variables` has read."""
+    for name, part in variables.items():
+        for variable, value in zip(part, arrays[name], strict=True):
+            variable.assign(value)
 
 
 class AverageWeights:

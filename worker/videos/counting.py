@@ -7,11 +7,14 @@ line is enough for that; here a crossing is found whenever the way from the last
 
 import math
 from collections import Counter, defaultdict
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from shared.results import Detection
 from shared.videos import FrameDetections, LineCounts, Point, Timeline, VideoOptions, ZoneCounts
 from worker.videos.tracking import Tracking
+
+#: x1, y1, x2, y2 in shares of the picture
+Line: TypeAlias = tuple[float, float, float, float]
 
 #: what a page can still plot
 _MOST_BINS: Final = 300
@@ -23,17 +26,40 @@ def foot(detection: Detection, size: tuple[int, int]) -> Point:
     return (left + right) / 2 / size[0], bottom / size[1]
 
 
-def side(line: tuple[float, float, float, float], point: Point) -> float:
+def side(line: Line, point: Point) -> float:
     """More than 0 to the right of who looks from the line's first end to its second (y grows downwards)."""
     x1, y1, x2, y2 = line
     return (x2 - x1) * (point[1] - y1) - (y2 - y1) * (point[0] - x1)
 
 
-def crosses(line: tuple[float, float, float, float], before: Point, after: Point) -> bool:
+def crosses(line: Line, before: Point, after: Point) -> bool:
     """Whether the straight way between two points that lie on different sides of the line leads over it."""
     x1, y1, x2, y2 = line
     way = (*before, *after)
     return side(way, (x1, y1)) * side(way, (x2, y2)) <= 0
+
+
+class Crossing:
+    """Follows one object along a line.
+
+    Args:
+        line: from its first end to its second.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._before: Point | None = None
+        """the last place beside the line, never upon it"""
+
+    def step(self, place: Point) -> Literal["right", "left"] | None:
+        """Where the object is now. To which side it has crossed the line, if it has."""
+        now = side(self._line, place)
+        if now == 0:
+            return None
+        before, self._before = self._before, place
+        if before is None or (side(self._line, before) > 0) == (now > 0) or not crosses(self._line, before, place):
+            return None
+        return "right" if now > 0 else "left"
 
 
 def inside(corners: tuple[Point, ...], point: Point) -> bool:
@@ -58,10 +84,10 @@ class Counting:
         self._line = options.line
         self._zone = options.zone
         self._size = size
-        self._places: dict[int, Point] = {}
-        """per track its last place beside the line, never upon it"""
-        self._to_right: list[int] = []
-        self._to_left: list[int] = []
+        self._crossings: dict[int, Crossing] = {}
+        """per track"""
+        self._crossed: dict[Literal["right", "left"], list[int]] = {"right": [], "left": []}
+        """tracks, once for each time"""
         self._entered: set[int] = set()
         self._most_inside = 0
         self._seconds: dict[str, dict[int, int]] = defaultdict(dict)
@@ -78,29 +104,20 @@ class Counting:
                 continue
             place = foot(detection, self._size)
             if self._line is not None:
-                self._cross(self._line, detection.track_id, place)
+                crossing = self._crossings.setdefault(detection.track_id, Crossing(self._line))
+                if (direction := crossing.step(place)) is not None:
+                    self._crossed[direction].append(detection.track_id)
             if self._zone is not None and inside(self._zone, place):
                 self._entered.add(detection.track_id)
                 present += 1
         self._most_inside = max(self._most_inside, present)
 
-    def _cross(self, line: tuple[float, float, float, float], track: int, place: Point) -> None:
-        now = side(line, place)
-        if now == 0:
-            return
-        before = self._places.get(track)
-        self._places[track] = place
-        if before is None or (side(line, before) > 0) == (now > 0) or not crosses(line, before, place):
-            return
-        (self._to_right if now > 0 else self._to_left).append(track)
-
     def line(self, tracking: Tracking) -> LineCounts | None:
         """The line's counts, with the labels that tracks have in the end."""
         if self._line is None:
             return None
-        return LineCounts(
-            line=self._line, to_right=tracking.counts(self._to_right), to_left=tracking.counts(self._to_left)
-        )
+        right, left = (tracking.counts(self._crossed[direction]) for direction in ("right", "left"))
+        return LineCounts(line=self._line, to_right=right, to_left=left)
 
     def zone(self, tracking: Tracking) -> ZoneCounts | None:
         """The zone's counts, with the labels that tracks have in the end."""

@@ -7,11 +7,9 @@ from shared import logs
 from shared.catalog import CatalogReader
 from shared.entries import DarknetEntry, WeightFile
 from shared.jobs import JobOptions
-from shared.queue import Fleet, connect, keys
-from shared.queue.streams import StreamQueue
+from shared.queue import connect
 from shared.results import ModelUsed
 from shared.settings import Settings
-from shared.streams import STREAM_FUNCTIONS
 from tests.worker.videos.synthetic import LABELS, find_squares
 from worker.models.base import DetectionModel, Image, Outputs, Prepared
 from worker.models.detections import Detections
@@ -72,15 +70,7 @@ def main() -> None:
     settings = Settings()
     logs.configure(settings)
     connection = connect(settings.redis_url, patient=True)
-    streamer = Streamer(
-        connection,
-        settings,
-        f"streamer-{os.getpid()}",
-        setup="tests.worker.streams.process.set_up",
-        allowed=STREAM_FUNCTIONS,
-        work=StreamQueue,
-        fleet=Fleet(connection, keys.STREAMERS),
-    )
+    streamer = Streamer(connection, settings, f"streamer-{os.getpid()}", "tests.worker.streams.process.set_up")
     streamer.work(logging_level="WARNING")
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from shared.entries import MaskRcnnEntry
 from worker.training.datasets.description import Dataset, make_sample
 from worker.training.mask_rcnn.pictures import tight_box
+from worker.training.mask_rcnn.small import small_entry
 from worker.training.pictures import Picture
 
 LABELS = ("disc", "triangle")
@@ -19,21 +20,14 @@ def entry(name: str = "shapes") -> MaskRcnnEntry:
     """A network small enough for a test."""
     return MaskRcnnEntry.model_validate(
         {
-            "name": name,
-            "title": name,
-            "weights": {"name": f"{name}.h5"},
-            "classes": {"name": f"{name}.names"},
+            **small_entry(name, SIDE).model_dump(exclude={"mean_pixel"}),
             "backbone": "resnet18",
-            "width": 16,
             "fpn_channels": 32,
             "rpn_channels": 32,
             "head_channels": 128,
             "mask_channels": 32,
             "anchor_scales": (20, 32, 48, 64, 96),
             "anchor_ratios": (0.6, 1.0, 1.7),
-            "min_side": SIDE,
-            "max_side": SIDE,
-            "proposals": 100,
         }
     )
 

@@ -1,10 +1,8 @@
 """What goes through storage and the queue comes back the same."""
 
-from datetime import UTC, datetime
-
 import pytest
 
-from shared.results import Artifact, ModelUsed
+from shared.results import Artifact
 from shared.videos import (
     LineCounts,
     Segment,
@@ -14,10 +12,10 @@ from shared.videos import (
     VideoFindings,
     VideoOptions,
     VideoResult,
-    VideoSource,
     not_counted,
     video_sentence,
 )
+from tests.video_documents import SOURCE, video_result
 
 FINDINGS = VideoFindings(
     frames=100,
@@ -37,29 +35,10 @@ FINDINGS = VideoFindings(
 
 
 def test_the_result_comes_back() -> None:
-    now = datetime.now(UTC)
-    result = VideoResult(
-        **FINDINGS.model_dump(),
-        id="0" * 32,
-        created_at=now,
-        started_at=now,
-        finished_at=now,
-        source=VideoSource(
-            filename="a.mp4",
-            content_type="video/mp4",
-            bytes=1,
-            sha256="0" * 64,
-            width=2,
-            height=2,
-            format="mp4",
-            frames=100,
-            duration=4,
-            fps=25,
-            codec="h264",
-        ),
-        model=ModelUsed(
-            name="m", family="f", engine="e", precision="f32", weights_sha256="0" * 64, input_size=(320, 320)
-        ),
+    result = video_result(
+        "0" * 32,
+        FINDINGS,
+        source=SOURCE.model_copy(update={"frames": 100}),
         options={"score": 0.25},
         video_options=VideoOptions(every=2, line=(0.5, 1, 0.5, 0)),
     )

@@ -18,12 +18,12 @@ Activation = Literal["linear", "leaky", "relu", "mish", "swish", "logistic"]
 ACTIVATIONS: Final[frozenset[str]] = frozenset(get_args(Activation))
 
 # Generous bounds: they keep a broken or hostile file from asking for more memory than there is.
-MAX_TEXT = 1 << 20
-MAX_LAYERS = 2000
-MAX_SIDE = 8192
-MAX_CHANNELS = 1 << 16
-MAX_KERNEL = 255
-MAX_NUMBERS = 4096
+MAX_TEXT: Final = 1 << 20
+MAX_LAYERS: Final = 2000
+MAX_SIDE: Final = 8192
+MAX_CHANNELS: Final = 1 << 16
+MAX_KERNEL: Final = 255
+MAX_NUMBERS: Final = 4096
 
 T = TypeVar("T")
 

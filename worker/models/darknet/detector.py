@@ -1,5 +1,7 @@
 """A detector of the YOLOv3 family, ready to run."""
 
+from typing import Final
+
 from shared.entries import DarknetEntry
 from shared.results import ModelUsed
 from shared.settings import Settings
@@ -15,7 +17,7 @@ from worker.models.detections import Detections
 from worker.models.files import checked_sha256, file_sha256, load_labels
 
 #: part of the key of converted models: raise it when the same files give another network
-NETWORK_VERSION = 1
+NETWORK_VERSION: Final = 1
 
 
 class DarknetDetector(DetectionModel):

@@ -1,6 +1,7 @@
 """The plan of a network: every layer of a `.cfg` with the shape of its output, and how many weights it takes."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from worker.models.darknet.cfg import (
     MAX_CHANNELS,
@@ -18,7 +19,7 @@ from worker.models.darknet.cfg import (
 from worker.models.darknet.errors import DarknetError
 
 #: elements of one layer's output; 1 GiB as float32
-MAX_ELEMENTS = 1 << 28
+MAX_ELEMENTS: Final = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from worker.models.darknet.plan import Plan, Planned
 
 Array = NDArray[np.float32]
 
-FLOAT = np.dtype("<f4")
+FLOAT: Final = np.dtype("<f4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Mask R-CNN on a ResNet with a feature pyramid: boxes, and the pixels of each object.
+"""Mask R-CNN on a ResNet or a Darknet with a feature pyramid: boxes, and the pixels of each object.
 
 He et al., "Mask R-CNN", arXiv 1703.06870; Lin et al., "Feature Pyramid Networks", arXiv 1612.03144; Ren et al.,
 "Faster R-CNN", arXiv 1506.01497.

@@ -7,8 +7,8 @@ import keras
 from keras import layers
 
 from worker.engines import KerasModel
-from worker.models.mask_rcnn.plan import BOX_POOL, MASK_POOL, Plan
-from worker.models.mask_rcnn.trunk import DataFormat, Weights, make_builder, set_weights
+from worker.models.mask_rcnn.plan import BOX_POOL, MASK_POOL, Plan, Weights
+from worker.models.mask_rcnn.trunk import DataFormat, make_builder, set_weights
 
 
 def build_box_head(plan: Plan, weights: Weights | None = None) -> KerasModel:

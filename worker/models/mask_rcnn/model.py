@@ -15,12 +15,12 @@ from worker.models.detections import Detections
 from worker.models.files import checked_sha256, load_labels
 from worker.models.mask_rcnn.boxes import areas, clip
 from worker.models.mask_rcnn.paste import paste_masks
-from worker.models.mask_rcnn.plan import POOLED_LEVELS, Plan, Size
+from worker.models.mask_rcnn.plan import POOLED_LEVELS, LayerWeights, Plan, Size
 from worker.models.mask_rcnn.preprocess import bounds_of, prepare
 from worker.models.mask_rcnn.selection import select
 from worker.models.mask_rcnn.stages import Stages
 from worker.models.mask_rcnn.weights_detectron2 import read_detectron2
-from worker.models.mask_rcnn.weights_matterport import LayerWeights, read_matterport
+from worker.models.mask_rcnn.weights_matterport import read_matterport
 
 #: part of the key of converted models: raise it when the same files give another network
 NETWORK_VERSION: Final = 1

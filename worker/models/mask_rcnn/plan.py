@@ -2,14 +2,21 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shared.entries import MaskRcnnEntry
 
 #: the weights of a layer and their shapes, in Keras' order
 Shapes = dict[str, tuple[int, ...]]
+#: of each layer by name, its weights by name ("kernel", "bias", "gamma", ...), in the shapes of `Plan.layers`
+LayerWeights: TypeAlias = dict[str, dict[str, NDArray[np.float32]]]
+#: the same, to be read only
+Weights: TypeAlias = Mapping[str, Mapping[str, NDArray[np.float32]]]
 #: height and width
 Size = tuple[int, int]
 

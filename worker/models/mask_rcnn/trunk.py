@@ -3,24 +3,20 @@
 Imports Keras: choose the backend before (`worker.engines.select_backend`). The layers have Matterport's names.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import keras
 import numpy as np
 from keras import layers
-from numpy.typing import NDArray
 
 from worker.engines import KerasModel
-from worker.models.mask_rcnn.plan import Plan, block_name
+from worker.models.mask_rcnn.plan import LayerWeights, Plan, Weights, block_name
 
 #: a `keras.KerasTensor`; Keras comes without types
 Tensor: TypeAlias = Any
 #: a `keras.Layer`
 Layer: TypeAlias = Any
-#: of each layer by name, its weights by name ("kernel", "bias", "gamma", ...); shapes as in `Plan.layers`
-Weights: TypeAlias = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
 DataFormat = Literal["channels_first", "channels_last"]
 
@@ -233,7 +229,7 @@ def set_weights(model: KerasModel, weights: Weights) -> None:
             layer.set_weights([values[variable.name].reshape(variable.shape) for variable in layer.weights])
 
 
-def get_weights(plan: Plan, *models: KerasModel) -> dict[str, dict[str, NDArray[np.float32]]]:
+def get_weights(plan: Plan, *models: KerasModel) -> LayerWeights:
     """The inverse of `set_weights`, for all parts of a network: what `write_matterport` takes."""
     found = {layer.name: layer for model in models for layer in model.layers if layer.weights}
     return {

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from worker.models.mask_rcnn.arrays_pickle import load_arrays
 from worker.models.mask_rcnn.errors import MaskRcnnError
-from worker.models.mask_rcnn.plan import BOX_POOL, Plan, block_name
+from worker.models.mask_rcnn.plan import BOX_POOL, LayerWeights, Plan, block_name
 
 Floats = NDArray[np.float32]
-LayerWeights = dict[str, dict[str, Floats]]
 
 #: dy, dx, dh, dw from Detectron2's dx, dy, dw, dh
 DELTAS: Final = (1, 0, 3, 2)

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.models.mask_rcnn.errors import MaskRcnnError
-from worker.models.mask_rcnn.plan import Plan
+from worker.models.mask_rcnn.plan import LayerWeights, Plan, Weights
 
 #: an `h5py.Group` or `h5py.File`; h5py comes without types
 Group: TypeAlias = Any
-LayerWeights = dict[str, dict[str, NDArray[np.float32]]]
 
 RPN: Final = "rpn_model"
 RPN_LAYERS: Final = frozenset({"rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred"})
@@ -150,9 +149,7 @@ def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a single number"
 
 
-def write_matterport(
-    path: Path, weights: Mapping[str, Mapping[str, NDArray[np.float32]]], *, half: bool = False
-) -> None:
+def write_matterport(path: Path, weights: Weights, *, half: bool = False) -> None:
     """Write weights so that `read_matterport` and Matterport's own code load them.
 
     Args:

@@ -28,6 +28,7 @@ from worker.training.classifiers.network import Stage, TrainedNetwork, build_net
 from worker.training.classifiers.pictures import Pictures
 from worker.training.datasets.description import Dataset
 from worker.training.fit import Fit
+from worker.training.optimizing import read_variables, write_variables
 from worker.training.order import batch_count, made_ahead
 from worker.training.parts import TrainingData
 
@@ -153,12 +154,11 @@ class _ClassifierFit(Fit[ClassificationRun]):
         return make_entry(self._run.name, self._run.config, self._run.labels, len(self._train))
 
     def _arrays(self) -> dict[str, list[NDArray[Any]]]:
-        variables = {"network": self._trained.network.weights, "optimizer": self._trained.optimizer.variables}
-        return {name: [ops.convert_to_numpy(each) for each in part] for name, part in variables.items()}
+        return read_variables(self._variables())
 
     def _restore(self, arrays: dict[str, list[NDArray[Any]]], epoch: int) -> None:
         self._begin(self._stage(epoch))
-        targets = {"network": self._trained.network.weights, "optimizer": self._trained.optimizer.variables}
-        for part, variables in targets.items():
-            for variable, value in zip(variables, arrays[part], strict=True):
-                variable.assign(value)
+        write_variables(self._variables(), arrays)
+
+    def _variables(self) -> dict[str, list[Any]]:
+        return {"network": self._trained.network.weights, "optimizer": self._trained.optimizer.variables}

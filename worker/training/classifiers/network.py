@@ -14,7 +14,9 @@ from shared.runs import Backbone
 from worker.engines import KerasModel
 from worker.models.classifiers.networks import build_application
 from worker.training.classifiers.config import ClassificationConfig
+from worker.training.config import Precision
 from worker.training.optimizing import Optimizer, make_optimizer
+from worker.training.precision import layers_in
 
 #: the classes of ImageNet, which weights to begin with are for
 IMAGENET: Final = 1000
@@ -63,22 +65,18 @@ def stages(config: ClassificationConfig, *, scratch: bool) -> tuple[Stage, ...]:
     return tuple(stage for stage in both if stage.epochs)
 
 
-def build_network(config: ClassificationConfig, classes: int, precision: str = "float32") -> KerasModel:
+def build_network(config: ClassificationConfig, classes: int, precision: Precision = "float32") -> KerasModel:
     """A backbone with a new last layer, with random weights.
 
     In: float32 (batch, height, width, 3), colours as the backbone wants them. Out: logits, float32 (batch, classes).
     """
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
+    with layers_in(precision):
         backbone = _BACKBONES[config.backbone](include_top=False, weights=None, input_shape=(*config.image_size, 3))
         values = layers.GlobalAveragePooling2D(name="pool")(backbone.output)
         values = layers.Dropout(config.dropout, name="dropout")(values)
         first = keras.initializers.RandomNormal(stddev=LAST_DEVIATION)
         logits = layers.Dense(classes, kernel_initializer=first, dtype="float32", name="logits")(values)
         return keras.Model(backbone.input, logits, name=config.backbone)
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def with_probabilities(network: KerasModel) -> KerasModel:

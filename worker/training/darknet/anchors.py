@@ -1,6 +1,7 @@
 """Anchors from the boxes to be found: k-means with the distance 1 - IoU (YOLO9000, arXiv 1612.08242, section 2)."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from worker.training.datasets.description import Sample
 Sides = NDArray[np.float32]
 
 #: rounds of k-means; it converges long before
-MAX_ROUNDS = 300
+MAX_ROUNDS: Final = 300
 
 
 def shape_iou(sides: Sides, anchors: Sides) -> Sides:

@@ -28,7 +28,7 @@ from worker.training.darknet.targets import TargetEncoder
 from worker.training.datasets.description import Dataset
 from worker.training.datasets.pixels import read_pixels
 from worker.training.fit import FindingFit
-from worker.training.optimizing import AverageWeights
+from worker.training.optimizing import AverageWeights, read_variables, write_variables
 from worker.training.parts import TrainingData, divide
 from worker.training.source import PictureSource
 
@@ -166,16 +166,12 @@ class _DetectorFit(FindingFit[DetectionRun]):
         return make_entry(self._run.name, self._description())
 
     def _arrays(self) -> dict[str, list[NDArray[Any]]]:
-        return {
-            "network": [ops.convert_to_numpy(variable) for variable in self._trained.network.weights],
-            "average": [ops.convert_to_numpy(value) for value in self._average.values],
-            "optimizer": [ops.convert_to_numpy(variable) for variable in self._trained.optimizer.variables],
-        }
+        return read_variables({**self._variables(), "average": self._average.values})
 
     def _restore(self, arrays: dict[str, list[NDArray[Any]]], epoch: int) -> None:
         del epoch
-        targets = {"network": self._trained.network.weights, "optimizer": self._trained.optimizer.variables}
-        for part, variables in targets.items():
-            for variable, value in zip(variables, arrays[part], strict=True):
-                variable.assign(value)
+        write_variables(self._variables(), arrays)
         self._average.values = [ops.convert_to_tensor(value) for value in arrays["average"]]
+
+    def _variables(self) -> dict[str, list[Any]]:
+        return {"network": self._trained.network.weights, "optimizer": self._trained.optimizer.variables}

@@ -16,6 +16,7 @@ from worker.models.darknet.weights import ConvolutionWeights, Normalisation
 from worker.training.darknet.config import DetectionConfig
 from worker.training.darknet.loss import YoloLoss
 from worker.training.optimizing import make_optimizer
+from worker.training.precision import layers_in
 
 #: of the running averages of batch normalisation; Keras' 0.99 lags behind in a run of a few hundred steps
 MOMENTUM: Final = 0.97
@@ -97,12 +98,8 @@ class TrainedNetwork(keras.Model):  # type: ignore[misc] # Keras comes without t
 
     def __init__(self, plan: Plan, weights: dict[int, ConvolutionWeights], config: DetectionConfig, steps: int) -> None:
         super().__init__(name="training")
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(config.precision)
-        try:
+        with layers_in(config.precision):
             self.network = build_network(plan, weights, Layout("channels_last"))
-        finally:
-            keras.config.set_dtype_policy(before)
         for layer in self.network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = MOMENTUM

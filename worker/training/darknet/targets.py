@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from worker.training.darknet.anchors import shape_iou
 Floats = NDArray[np.float32]
 
 #: the boxes of an image that predictions are compared with; the largest ones, if there are more
-MAX_TRUTHS = 100
+MAX_TRUTHS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.runs import USUAL_EPOCHS
-from worker.training.config import Augmentation, FindingConfig
+from worker.training.config import Augmentation, Decay, Epochs, FindingConfig, Share
 
 #: "heads": all but the backbone, which keeps its weights and statistics; "all": everything
 Part = Literal["heads", "all"]
@@ -14,13 +14,13 @@ Part = Literal["heads", "all"]
 class MaskRcnnConfig(FindingConfig):
     """How a Mask R-CNN is trained. The numbers of regions are those of arXiv 1703.06870 and 1506.01497."""
 
-    epochs: int = Field(USUAL_EPOCHS["masks"], ge=1, le=100_000)
+    epochs: Epochs = USUAL_EPOCHS["masks"]
     batch_size: int = Field(8, ge=1, le=256)
     #: of `epochs`, the first so many teach all but the backbone; for a backbone with weights. Each of the two parts has
     #: a learning rate that rises linearly and then falls as a half cosine to 0
     heads_epochs: int = Field(0, ge=0)
-    warmup: float = Field(0.05, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0, le=1)
+    warmup: Share = 0.05
+    weight_decay: Decay = 0.01
     #: batch normalisation keeps the statistics of the first weights: for batches too small to have their own
     freeze_normalisation: bool = False
     #: anchors of an image that the region proposal network is judged by, at most half of them on objects

@@ -1,18 +1,15 @@
 """The result of a training run: weights in Matterport's layout, class names, and the entry for the catalogue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.entries import MaskRcnnEntry
+from worker.models.mask_rcnn.plan import LayerWeights, Weights
 from worker.models.mask_rcnn.weights_matterport import write_matterport
 from worker.training.errors import TrainingError
-
-Floats = NDArray[np.float32]
-LayerWeights: TypeAlias = Mapping[str, Mapping[str, Floats]]
 
 #: of a channel before normalisation, in float16; far above its epsilon, and far below the largest number
 MAX_DEVIATION: Final = 16.0
@@ -21,7 +18,7 @@ MAX_DEVIATION: Final = 16.0
 def write_model(
     folder: Path,
     entry: MaskRcnnEntry,
-    weights: LayerWeights,
+    weights: Weights,
     labels: Sequence[str],
     *,
     half: bool = False,
@@ -52,7 +49,7 @@ def write_model(
     scratch.replace(folder / entry.weights.name)
 
 
-def shrink(weights: LayerWeights) -> dict[str, dict[str, Floats]]:
+def shrink(weights: Weights) -> LayerWeights:
     """The same network with smaller numbers, for float16, which ends at 65504.
 
     Pixels have a deviation of about 70, so what the first layers give has variances of many thousands. A channel whose

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shared.entries import MaskRcnnEntry
 from shared.runs import Epoch
 from worker.models.mask_rcnn.heads import build_box_head, build_mask_head
-from worker.models.mask_rcnn.plan import Plan
+from worker.models.mask_rcnn.plan import LayerWeights, Plan
 from worker.models.mask_rcnn.trunk import build_trunk
 from worker.models.mask_rcnn.weights_matterport import read_matterport
 from worker.training.datasets.description import Dataset
@@ -22,7 +22,8 @@ from worker.training.mask_rcnn.document import MasksRun
 from worker.training.mask_rcnn.export import write_model
 from worker.training.mask_rcnn.measuring import measure
 from worker.training.mask_rcnn.network import LOSS_NAMES, TrainedMaskRcnn
-from worker.training.mask_rcnn.start import LayerWeights, start_weights
+from worker.training.mask_rcnn.start import start_weights
+from worker.training.optimizing import read_variables, write_variables
 from worker.training.parts import TrainingData, divide
 from worker.training.source import PictureSource
 
@@ -117,17 +118,12 @@ class _MaskRcnnFit(FindingFit[MasksRun]):
         return self._run.entry.model_copy(update={"description": self._description()})
 
     def _arrays(self) -> dict[str, list[NDArray[Any]]]:
-        variables = {
-            "network": self._network.variables,
-            "average": self._network.average.values,
-            "optimizer": self._network.optimizer.variables,
-        }
-        return {name: [ops.convert_to_numpy(each) for each in part] for name, part in variables.items()}
+        return read_variables({**self._variables(), "average": self._network.average.values})
 
     def _restore(self, arrays: dict[str, list[NDArray[Any]]], epoch: int) -> None:
         self._begin(epoch)
-        targets = {"network": self._network.variables, "optimizer": self._network.optimizer.variables}
-        for part, variables in targets.items():
-            for variable, value in zip(variables, arrays[part], strict=True):
-                variable.assign(value)
+        write_variables(self._variables(), arrays)
         self._network.average.values = [ops.convert_to_tensor(value) for value in arrays["average"]]
+
+    def _variables(self) -> dict[str, list[Any]]:
+        return {"network": self._network.variables, "optimizer": self._network.optimizer.variables}

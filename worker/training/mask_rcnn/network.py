@@ -5,7 +5,7 @@ where a proposal lies is taught by its own loss), ROIAlign, and the heads.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from worker.engines import KerasModel
 from worker.models.mask_rcnn.anchors import make_anchors
 from worker.models.mask_rcnn.heads import build_box_head, build_mask_head
-from worker.models.mask_rcnn.plan import BOX_POOL, MASK_POOL, MASK_SIZE, Plan
+from worker.models.mask_rcnn.plan import BOX_POOL, MASK_POOL, MASK_SIZE, LayerWeights, Plan, Weights
 from worker.models.mask_rcnn.proposals import propose
 from worker.models.mask_rcnn.roi_align_ops import pool_tensors
 from worker.models.mask_rcnn.trunk import build_trunk, get_weights
@@ -26,10 +26,10 @@ from worker.training.mask_rcnn.config import MaskRcnnConfig, Part
 from worker.training.mask_rcnn.losses import box_head_losses, mask_loss, proposal_losses
 from worker.training.mask_rcnn.targets import RegionTargets, crop_masks, region_targets
 from worker.training.optimizing import AverageWeights, make_optimizer
+from worker.training.precision import layers_in
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-LayerWeights = dict[str, dict[str, Floats]]
 #: a `tf.Tensor`, for which no types are used
 Tensor: TypeAlias = Any
 
@@ -52,21 +52,17 @@ class TrainedMaskRcnn:
         config: of the run.
     """
 
-    def __init__(self, plan: Plan, weights: Mapping[str, Mapping[str, Floats]], config: MaskRcnnConfig) -> None:
+    def __init__(self, plan: Plan, weights: Weights, config: MaskRcnnConfig) -> None:
         self._plan = replace(plan, proposals=config.proposals)
         self._config = config
         self._canvas = plan.canvas((1, 1))
         self._anchors = make_anchors(plan, self._canvas)
         rows, columns = self._canvas
         self._bounds = np.asarray([0, 0, columns - plan.far_edge, rows - plan.far_edge], np.float32)
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(config.precision)
-        try:
+        with layers_in(config.precision):
             self._trunk = build_trunk(plan, self._canvas, weights, "channels_last")
             self._box_head = build_box_head(plan, weights)
             self._mask_head = build_mask_head(plan, weights, "channels_last")
-        finally:
-            keras.config.set_dtype_policy(before)
         self._objects = max(1, int(config.regions * config.positive))
         for layer in self._layers():
             if isinstance(layer, keras.layers.BatchNormalization):

@@ -1,11 +1,12 @@
 """Which network is trained: the small one that comes with the project, or that of a model of the catalogue."""
 
 from pathlib import Path
+from typing import Final
 
 from shared.entries import MaskRcnnEntry
 
 #: pixels of the square input, if nothing else is wanted
-SIDE = 320
+SIDE: Final = 320
 
 
 def small_entry(name: str, side: int = SIDE) -> MaskRcnnEntry:

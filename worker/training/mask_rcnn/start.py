@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,13 @@ from worker.models.darknet.cfg import Convolutional, load_cfg
 from worker.models.darknet.network import EPSILON
 from worker.models.darknet.plan import make_plan
 from worker.models.darknet.weights import ConvolutionWeights, read_weights
-from worker.models.mask_rcnn.plan import Plan
+from worker.models.mask_rcnn.plan import LayerWeights, Plan
 from worker.models.mask_rcnn.weights_matterport import read_layers
 from worker.training.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-LayerWeights: TypeAlias = dict[str, dict[str, Floats]]
 
 #: the layers that say something: nothing in particular at first
 LAST_LAYERS: Final = frozenset({"rpn_class_raw", "rpn_bbox_pred", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"})
