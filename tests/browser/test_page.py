@@ -303,9 +303,12 @@ def test_by_keyboard_alone(page: Page, photos: Path) -> None:
 
 
 def test_options_are_sent_with_the_file(page: Page, photos: Path, tmp_path: Path) -> None:
+    asked: list[Route] = []
+    page.route("**/models", lambda route: asked.append(route))
     page.goto("/")
+    page.locator("#score").fill("0.9")  # sooner than the page knows its models
+    asked[0].continue_()
     expect(page.locator("#model option").first).not_to_have_text("Loading…")
-    page.locator("#score").fill("0.9")
     expect(page.locator("#score-value")).to_have_text("90 %")
     with page.expect_response("**/upload") as answer:
         choose(page, [variant(photos / "dog.jpg", tmp_path, "sure.jpg")])
@@ -385,6 +388,19 @@ def test_what_ships_stands_in_for_the_default(page: Page, screenshot: Screenshot
     expect(page.locator("#model option:not([disabled])")).to_have_text(["People", "People, outlined"])
     expect(page.locator("#model-note summary")).to_contain_text("more can be installed")
     screenshot(page, "index-shipped-light")
+    # The default is installed while the page is open. Whoever has chosen keeps the choice.
+    default = next(model for model in models["models"] if model["name"] == models["default"])
+    default.update(installed=True, install=None)
+    models["in_use"] = models["default"]
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.locator("#model")).to_have_value(models["default"])
+    expect(page.locator("#banner-model")).to_have_count(0)
+    page.locator("#model").select_option("person-masks")
+    models["in_use"] = "person"
+    default.update(installed=False, install="make weights")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.locator("#banner-model")).to_be_visible()
+    expect(page.locator("#model")).to_have_value("person-masks")
 
 
 def test_a_banner_says_that_no_worker_is_alive(page: Page, watch: Watch, screenshot: Screenshot) -> None:
