@@ -12,7 +12,7 @@ export function showDownloads(place, job) {
   place.replaceChildren(
     ...[
       file(links.video, "download", "Drawn video"),
-      video ? file(links.original, "video", "Original") : null,
+      file(links.original, video ? "video" : "image", "Original"),
       video ? file(links.image, "image", "Poster") : file(links.image, "download", "Drawn picture"),
       file(links.preview, "image", "Preview", "A short animated picture of the whole video"),
       file(links.heatmap, "image", "Heat map"),
