@@ -251,7 +251,8 @@ class JobView(JobSummary):
     result: Result | None = None
     colours: dict[str, str] = Field(default_factory=dict, description="label -> #rrggbb, as in the drawn image")
     nouns: dict[str, str] = Field(
-        default_factory=dict, description='label -> what its count is said with, for instance "people" for 4 of "person"'
+        default_factory=dict,
+        description='label -> what its count is said with, for instance "people" for 4 of "person"',
     )
 
 

@@ -201,10 +201,11 @@ def _status(parts: Services) -> Status:
 
 def _alike_once(records: Iterable[JobRecord]) -> list[StatusFailure]:
     """Failed jobs, newest first: one that nobody mends is tried again and again, and would hide the others."""
-    shown: dict[tuple[str | None, ...], StatusFailure] = {}
+    shown: dict[tuple[str, ...], StatusFailure] = {}
     for record in records:
         asked, error = record.request, record.error
-        alike = (asked.input.sha256, asked.input.filename, asked.model, asked.owner, error and error.model_dump_json())
+        why = error.model_dump_json() if error is not None else ""
+        alike = (asked.input.sha256, asked.input.filename, asked.model, asked.owner or "", why)
         if alike in shown:
             shown[alike].times += 1
         else:
