@@ -336,6 +336,28 @@ def test_delete_can_be_undone_and_else_is_done(page: Page, watch: Watch, photos:
     assert page.request.get(status_url).status == 404
 
 
+def test_what_fails_again_and_again_is_one_tile(page: Page) -> None:
+    """Against a list made here: a page full of one failure, and what lies behind it."""
+    error = {"code": "bad_image", "message": "It is cut off."}
+    bad = {"state": "failed", "filename": "bad.jpg", "model": "person", "error": error, "links": {}}
+    other = bad | {"error": {"code": "timeout", "message": "It took too long."}}
+    good = bad | {"state": "canceled", "filename": "good.jpg", "error": None}
+    pages = {
+        "": {"jobs": [bad | {"id": f"bad-{number}"} for number in range(12)], "next": "second"},
+        "second": {"jobs": [each | {"id": "x"} for each in (bad, other, good, good)], "next": None},
+    }
+    page.route(
+        "**/jobs?*",
+        lambda route: route.fulfill(json=pages[parse_qs(urlsplit(route.request.url).query).get("cursor", [""])[0]]),
+    )
+    page.goto("/")
+    tiles = page.locator("#recent-grid .tile")
+    expect(tiles).to_have_count(4)
+    expect(tiles.locator(".chip")).to_have_text(["Failed 13 times", "Failed", "Canceled", "Canceled"])
+    expect(tiles.first).to_have_attribute("href", re.compile("/view/bad-0$"))
+    expect(page.locator("#recent-more")).to_be_hidden()
+
+
 def test_what_runs_is_canceled_at_once_and_stays_in_the_list(page: Page, data_dir: Path) -> None:
     page.goto("/")
     with page.expect_response("**/upload") as answer:

@@ -35,7 +35,7 @@ function tile(job) {
   const chip = STATES[job.state] ? stateChip(job) : "";
   if (chip === null) return null;
   const thumb = el("div", { class: "thumb" });
-  const tile = el("a", { class: "tile", href: shareUrl(job.id) });
+  const tile = el("a", { class: "tile", href: shareUrl(job.id), title: `${job.filename ?? job.id}, looked at by ${job.model}` });
   const video = job.kind === "video";
   const { thumbnail, preview } = job.links ?? {};
   if (thumbnail) {
