@@ -76,7 +76,7 @@ def test_the_sample_picture_with_one_key(page: Page, screenshot: Screenshot) -> 
     button.focus()
     page.keyboard.press("Enter")
     sample = finished(page, "sample.jpg")
-    expect(sample.locator(".labels")).to_contain_text("person")
+    expect(sample.locator(".labels")).to_contain_text("4 people")
     expect(button).to_be_enabled()
     screenshot(page, "index-sample-light")
 
