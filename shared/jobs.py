@@ -250,6 +250,10 @@ class JobView(JobSummary):
 
     result: Result | None = None
     colours: dict[str, str] = Field(default_factory=dict, description="label -> #rrggbb, as in the drawn image")
+    nouns: dict[str, str] = Field(
+        default_factory=dict,
+        description='label -> what its count is said with, for instance "people" for 4 of "person"',
+    )
 
 
 def input_key(job_id: str, ending: str) -> str:

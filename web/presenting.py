@@ -10,7 +10,7 @@ from shared.errors import PublicError
 from shared.jobs import JobOptions, JobState, JobSummary, JobView, Kind, Links, Result, result_key
 from shared.media import SHOWN_BY_BROWSERS
 from shared.queue import JobRecord
-from shared.results import ImageResult
+from shared.results import ImageResult, plural
 from shared.storage import MissingObjectError
 from shared.videos import VideoResult
 from web.services import Services
@@ -36,10 +36,11 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
     if result is None:
         raise PublicError("not_found", "There is no such job, or it has expired.")
     colours = {label: css(colour_of(label)) for label in _labels(result)}
+    nouns = {label: plural(label, count) for label, count in result.counts.items()}
     if record is not None:
         fields = _summary_fields(record)
         fields["links"] = links_of(job_id, record.state, record.request.input.content_type, result=result)
-        return JobView(**fields, result=result, colours=colours)
+        return JobView(**fields, result=result, colours=colours, nouns=nouns)
     return JobView(
         id=job_id,
         kind=result.kind,
@@ -55,6 +56,7 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
         links=links_of(job_id, JobState.FINISHED, result.source.content_type, result=result),
         result=result,
         colours=colours,
+        nouns=nouns,
     )
 
 

@@ -1,5 +1,6 @@
 """For operators: what the service is doing, as a page (`/status`) and as JSON, and buttons to retry and to cancel."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,7 +24,7 @@ bp = APIBlueprint("status", __name__, tag="Operations")
 
 #: jobs shown of each kind
 SHOWN: Final = 20
-#: trainings and streams among which those that run and those that failed are looked for: the newest
+#: the newest trainings, streams and failed jobs: among them is looked for what is shown
 _LOOKED_AT: Final = 200
 #: what a button says when it has been pressed
 _DONE: Final = {"retry": "The job is back in the queue.", "cancel": "The job is canceled, or being stopped."}
@@ -45,6 +46,12 @@ class StatusJob(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     error: ErrorInfo | None
+
+
+class StatusFailure(StatusJob):
+    """A failed job, which stands for those before it in which the same file failed for the same reason."""
+
+    times: int = Field(1, description="so many of the newest failed jobs are like this one, itself among them")
 
 
 class StatusWorker(BaseModel):
@@ -95,7 +102,7 @@ class Status(BaseModel):
     queues: list[LaneOverview]
     workers: list[StatusWorker]
     failures: dict[str, int] = Field(description="failed jobs that Redis knows (`FAILURE_TTL`), by code")
-    failed: list[StatusJob] = Field(description="the newest of them")
+    failed: list[StatusFailure] = Field(description="the newest of them, those that are alike once")
     running: list[StatusJob]
     waiting: list[StatusJob] = Field(description="those that are next in each queue")
     trainings: StatusTasks
@@ -175,7 +182,7 @@ def _pressed(job_id: str, what: str) -> Response:
 
 def _status(parts: Services) -> Status:
     running = [record for record in parts.overview.running() if record.state is JobState.RUNNING]
-    failures = parts.overview.failures(SHOWN)
+    failures = parts.overview.failures(_LOOKED_AT)
     by_worker = parts.overview.at_work()
     holders = {record.request.id: worker for worker, record in by_worker.items()}
     return Status(
@@ -184,12 +191,26 @@ def _status(parts: Services) -> Status:
         queues=parts.overview.lanes(),
         workers=[_worker(worker, by_worker.get(worker.name)) for worker in parts.fleet.workers()],
         failures=failures.by_code,
-        failed=[_job(record) for record in failures.newest if record.state is JobState.FAILED],
+        failed=_alike_once(record for record in failures.newest if record.state is JobState.FAILED)[:SHOWN],
         running=[_job(record, holders.get(record.request.id)) for record in running],
         waiting=[_job(record) for record in parts.overview.waiting(SHOWN) if record.state is JobState.QUEUED],
         trainings=_tasks(parts.trainers, parts.trainings),
         streams=_tasks(parts.streamers, parts.streams),
     )
+
+
+def _alike_once(records: Iterable[JobRecord]) -> list[StatusFailure]:
+    """Failed jobs, newest first: one that nobody mends is tried again and again, and would hide the others."""
+    shown: dict[tuple[str, ...], StatusFailure] = {}
+    for record in records:
+        asked, error = record.request, record.error
+        why = error.model_dump_json() if error is not None else ""
+        alike = (asked.input.sha256, asked.input.filename, asked.model, asked.owner or "", why)
+        if alike in shown:
+            shown[alike].times += 1
+        else:
+            shown[alike] = StatusFailure(**_job(record).model_dump())
+    return list(shown.values())
 
 
 def _tasks(fleet: Fleet, queue: TrainingQueue | StreamQueue) -> StatusTasks:

@@ -243,9 +243,9 @@ def test_labels_outlines_and_boxes_are_switched(page: Page, street: dict[str, An
     open_result(page, street)
     people = sum(found["label"] == "person" for found in street["result"]["detections"])
     assert people > 3
-    page.locator("#label-switches label", has_text="person").click()
+    page.locator("#label-switches label", has_text="people").click()
     expect(page.locator('.overlay g[data-label="person"]:not(.off)')).to_have_count(0)
-    page.locator("#label-switches label", has_text="person").click()
+    page.locator("#label-switches label", has_text="people").click()
     shape, edge = (page.locator(f'.overlay g[data-index="0"] .{part}') for part in ("shape", "edge"))
     page.get_by_role("switch", name="Boxes on the picture").click()
     expect(edge).to_be_visible()

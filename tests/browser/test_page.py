@@ -76,7 +76,7 @@ def test_the_sample_picture_with_one_key(page: Page, screenshot: Screenshot) -> 
     button.focus()
     page.keyboard.press("Enter")
     sample = finished(page, "sample.jpg")
-    expect(sample.locator(".labels")).to_contain_text("person")
+    expect(sample.locator(".labels")).to_contain_text("4 people")
     expect(button).to_be_enabled()
     screenshot(page, "index-sample-light")
 
@@ -303,9 +303,12 @@ def test_by_keyboard_alone(page: Page, photos: Path) -> None:
 
 
 def test_options_are_sent_with_the_file(page: Page, photos: Path, tmp_path: Path) -> None:
+    asked: list[Route] = []
+    page.route("**/models", lambda route: asked.append(route))
     page.goto("/")
+    page.locator("#score").fill("0.9")  # sooner than the page knows its models
+    asked[0].continue_()
     expect(page.locator("#model option").first).not_to_have_text("Loading…")
-    page.locator("#score").fill("0.9")
     expect(page.locator("#score-value")).to_have_text("90 %")
     with page.expect_response("**/upload") as answer:
         choose(page, [variant(photos / "dog.jpg", tmp_path, "sure.jpg")])
@@ -331,6 +334,28 @@ def test_delete_can_be_undone_and_else_is_done(page: Page, watch: Watch, photos:
     with page.expect_response(lambda response: response.request.method == "DELETE"):
         page.mouse.move(5, 5)
     assert page.request.get(status_url).status == 404
+
+
+def test_what_fails_again_and_again_is_one_tile(page: Page) -> None:
+    """Against a list made here: a page full of one failure, and what lies behind it."""
+    error = {"code": "bad_image", "message": "It is cut off."}
+    bad = {"state": "failed", "filename": "bad.jpg", "model": "person", "error": error, "links": {}}
+    other = bad | {"error": {"code": "timeout", "message": "It took too long."}}
+    good = bad | {"state": "canceled", "filename": "good.jpg", "error": None}
+    pages = {
+        "": {"jobs": [bad | {"id": f"bad-{number}"} for number in range(12)], "next": "second"},
+        "second": {"jobs": [each | {"id": "x"} for each in (bad, other, good, good)], "next": None},
+    }
+    page.route(
+        "**/jobs?*",
+        lambda route: route.fulfill(json=pages[parse_qs(urlsplit(route.request.url).query).get("cursor", [""])[0]]),
+    )
+    page.goto("/")
+    tiles = page.locator("#recent-grid .tile")
+    expect(tiles).to_have_count(4)
+    expect(tiles.locator(".chip")).to_have_text(["Failed 13 times", "Failed", "Canceled", "Canceled"])
+    expect(tiles.first).to_have_attribute("href", re.compile("/view/bad-0$"))
+    expect(page.locator("#recent-more")).to_be_hidden()
 
 
 def test_what_runs_is_canceled_at_once_and_stays_in_the_list(page: Page, data_dir: Path) -> None:
@@ -385,6 +410,19 @@ def test_what_ships_stands_in_for_the_default(page: Page, screenshot: Screenshot
     expect(page.locator("#model option:not([disabled])")).to_have_text(["People", "People, outlined"])
     expect(page.locator("#model-note summary")).to_contain_text("more can be installed")
     screenshot(page, "index-shipped-light")
+    # The default is installed while the page is open. Whoever has chosen keeps the choice.
+    default = next(model for model in models["models"] if model["name"] == models["default"])
+    default.update(installed=True, install=None)
+    models["in_use"] = models["default"]
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.locator("#model")).to_have_value(models["default"])
+    expect(page.locator("#banner-model")).to_have_count(0)
+    page.locator("#model").select_option("person-masks")
+    models["in_use"] = "person"
+    default.update(installed=False, install="make weights")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.locator("#banner-model")).to_be_visible()
+    expect(page.locator("#model")).to_have_value("person-masks")
 
 
 def test_a_banner_says_that_no_worker_is_alive(page: Page, watch: Watch, screenshot: Screenshot) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import FINISH_MS, Live, OpenContext, Upload, Watch
 from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll, variant
@@ -116,14 +116,16 @@ def test_the_table_sorts(page: Page, dog: dict[str, Any]) -> None:
     assert labels.all_text_contents() == sorted(by_score, reverse=True)
 
 
-def test_downloads(page: Page, dog: dict[str, Any]) -> None:
+def test_downloads(page: Page, dog: dict[str, Any], data_dir: Path) -> None:
     page.goto(dog["links"]["view"])
-    for name, ending in (("Drawn picture", ".jpg"), ("JSON", ".json"), ("CSV", ".csv")):
+    for name, ending in (("Drawn picture", ".jpg"), ("Original", ".jpg"), ("JSON", ".json"), ("CSV", ".csv")):
         with page.expect_download() as download:
             page.locator("#downloads").get_by_role("link", name=name).click()
         assert download.value.suggested_filename.endswith(ending)
         content = Path(download.value.path()).read_bytes()
         assert content
+        if name == "Original":
+            assert content == (data_dir / "photos" / "dog.jpg").read_bytes()
         if name == "CSV":
             lines = content.decode().splitlines()
             assert lines[0] == "label,score,left,top,right,bottom"
@@ -149,11 +151,19 @@ def test_it_waits_for_the_result_by_itself(page: Page, upload: Upload, data_dir:
     for index, photo in enumerate(photos):
         upload(variant(photo, tmp_path, f"before-{index}-{photo.name}"), finished=False)
     last = upload(variant(data_dir / "photos" / "dog.jpg", tmp_path, "last.jpg"), finished=False)
+    held: list[Route] = []
+    page.route("**/original", lambda route: held.append(route))
     page.goto(last["url"])
     page.evaluate("window.stayed = true")
     expect(page.locator("#view")).to_have_attribute("data-state", "finished", timeout=FINISH_MS)
-    expect(page.locator(".overlay g").first).to_be_visible()
     expect(page.locator("h1")).to_contain_text("in this picture")
+    # No boxes over a photo that is still on its way.
+    expect(page.locator("#picture")).to_have_attribute("data-image", "loading")
+    expect(page.locator(".tag")).not_to_have_count(0)
+    expect(page.locator(".tag:visible, .overlay g:visible")).to_have_count(0)
+    held[0].continue_()
+    expect(page.locator(".overlay g").first).to_be_visible()
+    assert page.evaluate("document.querySelector('#image').naturalWidth") > 0
     assert page.evaluate("window.stayed") is True
 
 
@@ -184,6 +194,12 @@ def test_a_format_that_browsers_cannot_show_is_shown_drawn(page: Page, watch: Wa
     expect(page.locator("#image")).to_have_attribute("src", dog["links"]["image"])
     expect(page.locator("#stage-note")).to_contain_text("drawn picture")
     expect(page.locator(".overlay.burned g")).to_have_count(len(dog["result"]["detections"]))
+    # And if neither comes, no boxes stand for it.
+    watch.expected.append(dog["links"]["image"])
+    page.route(f"**{dog['links']['image']}", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#stage-note")).to_contain_text("could not be loaded")
+    expect(page.locator(".overlay g:visible")).to_have_count(0)
 
 
 def test_what_a_messenger_reads_of_the_link(page: Page, live: Live, dog: dict[str, Any]) -> None:

@@ -40,12 +40,13 @@ def test_the_life_of_a_job(client: FlaskClient, played: PlayedWorker, job_id: st
     assert (body["state"], body["position"]) == ("running", None)
     assert (body["progress"]["phase"], body["progress"]["percent"]) == ("inference", 40)
     assert body["started_at"] is not None
-    played.finish(job_id)
+    played.finish(job_id, counts={"person": 2, "dog": 1})
     body = client.get(f"/jobs/{job_id}").get_json()
     assert body["state"] == "finished"
     assert body["progress"] is None
-    assert body["result"]["counts"] == {"dog": 1, "person": 1}
+    assert body["result"]["counts"] == {"person": 2, "dog": 1}
     assert body["colours"]["dog"].startswith("#")
+    assert body["nouns"] == {"person": "people", "dog": "dog"}
     assert body["expires_at"] > body["finished_at"]
     for name in ("image", "thumbnail", "json", "original", "view"):
         assert client.get(body["links"][name]).status_code == 200

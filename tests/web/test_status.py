@@ -63,6 +63,20 @@ def test_all_of_it(client: FlaskClient, services: Services, upload: Upload, play
     assert " style=" not in page
 
 
+def test_what_fails_again_and_again_is_shown_once(
+    client: FlaskClient, services: Services, upload: Upload, played: PlayedWorker
+) -> None:
+    other = failed(services, upload, played, "timeout")
+    alike = {failed(services, upload, played) for _ in range(25)}
+    body = client.get("/status.json").get_json()
+    times = {job["id"]: job["times"] for job in body["failed"]}
+    assert times.pop(other) == 1
+    assert list(times.values()) == [25]
+    assert times.keys() < alike
+    assert body["failures"] == {"crashed": 25, "timeout": 1}
+    assert client.get("/status", headers=HTML).get_data(as_text=True).count("25 times") == 1
+
+
 def test_a_video_in_parts_is_shown_with_who_does_one(
     client: FlaskClient, services: Services, upload: Upload, played: PlayedWorker
 ) -> None:

@@ -32,7 +32,7 @@ export function startAgain(job) {
   section.addEventListener("input", show);
   section.addEventListener("toggle", async () => {
     if (!section.open || models.length) return;
-    if (video && job.links?.image) {
+    if (video && job.links?.image && !shapes) {
       const { source, video_options: options } = job.result;
       shapes = new ShapeEditor(byId("again-shapes"), { picture: job.links.image, size: source, line: options.line, zone: options.zone, onChange: () => show() });
     }

@@ -70,6 +70,7 @@
  * @property {{code: string, message: string} | null} [error]
  * @property {any} [result] a Result or, of a video, a VideoResult
  * @property {Record<string, string>} [colours] label to "#rrggbb"
+ * @property {Record<string, string>} [nouns] label to what its count is said with: "people" for 4 of "person"
  * @property {Record<string, string | null>} [links]
  */
 

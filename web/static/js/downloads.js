@@ -12,8 +12,9 @@ export function showDownloads(place, job) {
   place.replaceChildren(
     ...[
       file(links.video, "download", "Drawn video"),
-      video ? file(links.original, "video", "Original") : null,
-      video ? file(links.image, "image", "Poster") : file(links.image, "download", "Drawn picture"),
+      video ? null : file(links.image, "download", "Drawn picture"),
+      file(links.original, video ? "video" : "image", "Original"),
+      video ? file(links.image, "image", "Poster") : null,
       file(links.preview, "image", "Preview", "A short animated picture of the whole video"),
       file(links.heatmap, "image", "Heat map"),
       file(links.masks, "folder", "Masks", "A ZIP of an image for each object"),

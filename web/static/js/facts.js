@@ -4,7 +4,7 @@ import { dateTime, duration, fileSize, relative, share } from "./format.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
-const PHASES = ["fetch", "decode", "load", "preprocess", "inference", "postprocess", "draw", "store"];
+const PHASES = ["fetch", "decode", "preprocess", "inference", "postprocess", "draw", "store"];
 
 /** @param {HTMLElement} entry */
 export function wide(entry) {
@@ -17,17 +17,24 @@ export function fact(term, ...description) {
   return el("div", {}, el("dt", { text: term }), el("dd", {}, ...description));
 }
 
+const REST = 0.1; // of the whole; less than this, that no phase has, is not worth a word
+
 /** @param {Record<string, number>} timings @param {string[]} [phases] in the order that they are shown */
 export function times(timings, phases = PHASES) {
   const bar = el("div", { class: "phases", "aria-hidden": "true" });
   const known = phases.filter((phase) => timings[phase] > 0);
-  for (const phase of known) {
-    const part = el("span", { class: phase, title: `${phase} ${duration(timings[phase])}` });
-    part.style.setProperty("--part", String(timings[phase]));
+  const sum = known.reduce((total, phase) => total + timings[phase], 0);
+  const total = timings.total ?? sum;
+  const add = (/** @type {string} */ name, /** @type {number} */ ms, className = "") => {
+    const part = el("span", { class: className, title: `${name} ${duration(ms)}` });
+    part.style.setProperty("--part", String(ms));
     bar.append(part);
-  }
-  const text = known.map((phase) => `${phase} ${duration(timings[phase])}`).join(", ");
-  return [duration(timings.total ?? known.reduce((sum, phase) => sum + timings[phase], 0)), bar, el("span", { class: "note", text })];
+    return `${name} ${duration(ms)}`;
+  };
+  const texts = known.map((phase) => add(phase, timings[phase], phase));
+  // A model that was not in memory is loaded between the phases.
+  if (total - sum > REST * total) texts.push(add("loading the model and other things", total - sum));
+  return [duration(total), bar, el("span", { class: "note", text: texts.join(", ") })];
 }
 
 /** What is said of every result: model, options, and when. @param {Job} job a finished one */

@@ -17,7 +17,7 @@ export function showLabelSwitches(job, hidden, onChange) {
       else hidden.add(label);
       onChange();
     });
-    return el("label", {}, box, swatch(job.colours?.[label]), el("span", {}, el("span", { class: "count", text: String(count) }), ` ${label}`));
+    return el("label", {}, box, swatch(job.colours?.[label]), el("span", {}, el("span", { class: "count", text: String(count) }), ` ${job.nouns?.[label] ?? label}`));
   });
   byId("label-switches").replaceChildren(...switches);
   byId("labels-field").hidden = !switches.length;

@@ -25,7 +25,7 @@ export function labelItems(job) {
       "li",
       {},
       swatch(job.colours?.[label]),
-      el("span", {}, el("span", { class: "count", text: String(job.result?.counts[label]) }), ` ${label}`),
+      el("span", {}, el("span", { class: "count", text: String(job.result?.counts[label]) }), ` ${job.nouns?.[label] ?? label}`),
       values.length > 0 && el("span", { class: "scores", text: scoreText(values) }),
     ),
   );

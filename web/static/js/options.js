@@ -28,6 +28,10 @@ let inUse = "";
 let mostModels = 1;
 let shown = "";
 let known = false;
+/** The model that a person chose, or that the link to this page names. */
+let wish = new URLSearchParams(location.search).get("model");
+/** The options that a person has set: what comes from the server later leaves them alone. @type {Set<string>} */
+const touched = new Set();
 
 const input = (/** @type {string} */ name) => /** @type {HTMLInputElement} */ (byId(name));
 const others = () => /** @type {HTMLInputElement[]} */ ([...byId("others-list").querySelectorAll("input")]);
@@ -46,15 +50,15 @@ function optionsOf() {
 
 /**
  * The options for a file that is sent now: the models and the score always, the others where they were moved.
+ * Before the server has said which models there are, no more than a person has set.
  *
  * @param {File} file
  */
 export function currentOptions(file) {
   const options = mayMove(file) ? videoOptions() : {};
-  if (!known) return options;
-  const names = chosenModels().map(({ name }) => name);
-  if (names.length) options.model = names.join(",");
-  const wanted = optionsOf();
+  const names = known ? chosenModels().map(({ name }) => name).join(",") : wish;
+  if (names) options.model = names;
+  const wanted = known ? optionsOf() : touched;
   for (const name of Object.keys(rules)) {
     const field = input(name);
     if (!wanted.has(name) || !field.validity.valid || field.value === "") continue;
@@ -76,17 +80,30 @@ function showValues() {
   for (const name of ["score", "iou"]) byId(`${name}-value`).textContent = percent(Number(input(name).value));
 }
 
+/** The server's own values, where a person has set none. */
+function fillDefaults() {
+  for (const [name, rule] of Object.entries(rules)) if (!touched.has(name)) input(name).value = String(rule.default);
+  showValues();
+}
+
+/** What was wished for if it can be had, else the model for whoever chooses none: it may have been installed a moment ago. */
+function pickModel() {
+  const usable = models.flatMap(({ name, installed }) => (installed ? [name] : []));
+  const name = [wish, inUse].find((name) => name && usable.includes(name)) ?? usable[0];
+  if (name) /** @type {HTMLSelectElement} */ (byId("model")).value = name;
+}
+
 function reset() {
-  for (const [name, rule] of Object.entries(rules)) input(name).value = String(rule.default);
+  wish = null;
+  touched.clear();
+  fillDefaults();
   for (const name of ["explain_class", ...TERMS]) {
     const field = /** @type {HTMLInputElement | null} */ (document.getElementById(name));
     if (field) field.value = "";
   }
   for (const box of [input("explain"), ...others()]) box.checked = false;
   resetVideoOptions();
-  const standard = models.find(({ name, installed }) => name === inUse && installed) ?? models.find((model) => model.installed);
-  if (standard) /** @type {HTMLSelectElement} */ (byId("model")).value = standard.name;
-  showValues();
+  pickModel();
   showModel();
 }
 
@@ -169,7 +186,7 @@ async function loadModels() {
   try {
     answer = await getModels();
   } catch {
-    return false;
+    return; // it is asked again
   }
   // Which models are there, only a live worker knows: without one, none is called missing.
   workers = answer.workers ?? 1;
@@ -182,17 +199,13 @@ async function loadModels() {
     input(name).min = String(rule.minimum);
     input(name).max = String(rule.maximum);
   }
-  const chosen = known ? /** @type {HTMLSelectElement} */ (byId("model")).value : "";
   // The same as before: leave alone what a person may be pointing at.
-  const now = JSON.stringify(models);
-  if (now === shown) return true;
+  const now = JSON.stringify([inUse, models]);
+  if (now === shown) return;
   shown = now;
   fillModels();
-  if (!known) {
-    reset();
-    const asked = new URLSearchParams(location.search).get("model"); // a link to try one
-    if (models.some(({ name, installed }) => name === asked && installed)) /** @type {HTMLSelectElement} */ (byId("model")).value = asked ?? "";
-  } else if (models.some(({ name, installed }) => name === chosen && installed)) /** @type {HTMLSelectElement} */ (byId("model")).value = chosen;
+  pickModel();
+  if (!known) fillDefaults();
   known = true;
   showModel();
   const standard = models.find((model) => model.default) ?? models.find(({ name }) => name === answer.default);
@@ -206,7 +219,6 @@ async function loadModels() {
         ]
       : null,
   );
-  return true;
 }
 
 /** What follows from a failed check, after the server's own words. @type {Record<string, (string | Node)[]>} */
@@ -252,7 +264,13 @@ async function checkReady() {
 /** Fills the form and keeps the banners true. */
 export async function startOptions() {
   byId("options").addEventListener("submit", (event) => event.preventDefault());
-  byId("options").addEventListener("input", showValues);
+  for (const name of Object.keys(rules)) if (input(name).value !== input(name).defaultValue) touched.add(name); // before this ran
+  byId("options").addEventListener("input", (event) => {
+    const { id, value } = /** @type {HTMLInputElement} */ (event.target);
+    if (id === "model") wish = value;
+    else if (id in rules) touched.add(id);
+    showValues();
+  });
   byId("options").addEventListener("change", showModel);
   byId("options-reset").addEventListener("click", reset);
   startVideoOptions();
@@ -264,8 +282,9 @@ export async function startOptions() {
     }
     setTimeout(keepUp, READY_MS);
   };
-  // a model may have been trained on another page meanwhile
+  // a model may have been trained on another page meanwhile, or installed in a terminal
   document.addEventListener("visibilitychange", () => document.hidden || loadModels());
+  addEventListener("focus", loadModels);
   await loadModels();
   await keepUp();
 }

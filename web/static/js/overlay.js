@@ -39,7 +39,7 @@ export class Overlay {
   constructor(picture, job, { burned, onActive }) {
     const result = /** @type {import("./api.js").Result} */ (job.result);
     const { width, height } = result.source;
-    this.#svg = svg("svg", { class: "overlay", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "group", "aria-label": "Objects in the picture. The arrow keys go from one to the next." });
+    this.#svg = svg("svg", { class: "overlay", tabindex: "-1", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "group", "aria-label": "Objects in the picture. The arrow keys go from one to the next." });
     this.#layer = el("div", { class: "tags", "aria-hidden": "true" });
     this.#svg.classList.toggle("burned", burned);
     this.#layer.classList.toggle("burned", burned);

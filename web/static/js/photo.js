@@ -21,20 +21,32 @@ export function showPhoto(job) {
   else showObjects(job);
 }
 
-/** @param {Job} job @returns {boolean} whether the boxes are part of the image that is shown */
+/**
+ * Puts up the image. What is drawn over it is shown once the image is (view.css): boxes on an empty place mislead.
+ *
+ * @param {Job} job
+ * @returns {boolean} whether the boxes are part of the image
+ */
 function showImage(job) {
   const result = /** @type {import("./api.js").Result} */ (job.result);
   const picture = byId("picture");
   picture.style.setProperty("--width", String(result.source.width));
   picture.style.setProperty("--height", String(result.source.height));
+  picture.dataset.image = "loading";
   const { original, image } = job.links ?? {};
-  const element = /** @type {HTMLImageElement} */ (el("img", { alt: result.text, id: "image", decoding: "async" }));
+  // Decoded at once when it is there: in the same frame as the boxes.
+  const element = /** @type {HTMLImageElement} */ (el("img", { alt: result.text, id: "image", decoding: "sync" }));
+  element.addEventListener("load", () => (picture.dataset.image = "shown"));
   element.addEventListener("error", () => {
     // A format this browser cannot show, or a file that is gone: the drawn one it is.
     if (image && original && element.getAttribute("src") === original) {
       element.src = image;
       document.dispatchEvent(new CustomEvent("burned"));
+      return;
     }
+    picture.dataset.image = "missing";
+    byId("stage-note").hidden = false;
+    byId("stage-note").textContent = "The picture could not be loaded. Reload the page to try again.";
   });
   element.src = original ?? image ?? "";
   picture.replaceChildren(element);

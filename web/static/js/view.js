@@ -85,7 +85,6 @@ function showResult(job) {
   byId("pending").hidden = true;
   byId("shown").hidden = false;
   byId("sentence").textContent = job.result.text;
-  byId("state").hidden = true;
   document.title = `${job.result.text} · ${job.filename ?? ""} · Dropsight`;
   showActions(job);
   if (job.kind === "video") showVideo(job);

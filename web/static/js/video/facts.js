@@ -18,9 +18,9 @@ export function showVideoFacts(place, job) {
     fact("Frames", analysed === frames ? `${frames.toLocaleString("en")}, all looked at` : `${analysed.toLocaleString("en")} of ${frames.toLocaleString("en")} looked at`),
     ...(part ? [fact("Part", part)] : []),
     ...(timings.total > 0 ? [fact("Speed", rate((analysed * 1000) / timings.total))] : []),
-    ...commonFacts(job),
-    wide(fact("Time of all workers", ...times({ ...timings, total: sum(timings) }, PHASES), el("span", { class: "note", text: ". The steps run side by side, so that their sum can be more than the time taken." }))),
     ...(timings.total > 0 ? [fact("Time taken", duration(timings.total))] : []),
+    wide(fact("Time of all workers", ...times({ ...timings, total: sum(timings) }, PHASES), el("span", { class: "note", text: ". The steps run side by side, so that their sum can be more than the time taken." }))),
+    ...commonFacts(job),
   );
 }
 
