@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from flask import Request, Response, jsonify
 
@@ -31,7 +31,11 @@ def wanted_wait(request: Request, longest: int) -> int:
 
 
 def wait_for_jobs(
-    services: Services, job_ids: list[str], seconds: int, cached: Collection[str] | None = None
+    services: Services,
+    job_ids: list[str],
+    seconds: int,
+    cached: Collection[str] | None = None,
+    seen: Mapping[str, str] | None = None,
 ) -> Response:
     """The jobs, with their results if all end in time (status 200), else as they are then (status 202).
 
@@ -40,13 +44,13 @@ def wait_for_jobs(
         job_ids: one job gives an object, several give `{"jobs": [...]}`.
         seconds: at most; 0 does not wait.
         cached: for the answer to an upload: which of them were known from before.
+        seen: of those that this request made: the newest entry of their events.
 
     Raises:
         PublicError: "not_found": the one job is gone. Of several, such a one is `{"id", "state": "gone"}`.
     """
-    if seconds:
-        _wait(services.queue, job_ids, time.monotonic() + seconds)
-    records = services.queue.get_many(job_ids)
+    ended = _wait(services.queue, job_ids, time.monotonic() + seconds, seen or {}) if seconds else {}
+    records = _all(services.queue, job_ids, ended)
     pending = any(record is not None and not record.state.is_final for record in records)
     bodies = [_body(services, job_id, record, cached) for job_id, record in zip(job_ids, records, strict=True)]
     if len(bodies) == 1 and bodies[0]["state"] == GONE:
@@ -60,14 +64,34 @@ def wait_for_jobs(
     return response
 
 
-def _wait(queue: JobQueue, job_ids: list[str], end: float) -> None:
-    """Wait until all have ended, or for the end. Between two events a job's state alone is looked at."""
-    seen = queue.events.last(job_ids)
-    while (pending := queue.alive(job_ids)) and (left := end - time.monotonic()) > 0:
-        news = queue.events.wait({job_id: seen[job_id] for job_id in pending}, left)
-        seen |= news
-        if not news:  # there may be no worker to see to it
-            queue.expire_due()
+def _wait(queue: JobQueue, job_ids: list[str], end: float, seen: Mapping[str, str]) -> dict[str, JobRecord | None]:
+    """Wait until all have ended, or for the end; those that have ended, None for one that is gone.
+
+    One after the other: when the first has ended, others often have, too, and then say so at once.
+    """
+    unknown = [job_id for job_id in job_ids if job_id not in seen]
+    newest, ended = dict(seen), {}
+    if unknown:
+        newest |= queue.events.last(unknown)
+        found = zip(unknown, queue.get_many(unknown, positions=False), strict=True)
+        ended = {job_id: record for job_id, record in found if record is None or record.state.is_final}
+    for job_id in job_ids:
+        while job_id not in ended and (left := end - time.monotonic()) > 0:
+            change = queue.await_change(job_id, newest[job_id], left)
+            if change.ended:
+                ended[job_id] = change.record
+            elif change.news is None:  # there may be no worker to see to it
+                queue.expire_due()
+            else:
+                newest[job_id] = change.news
+    return ended
+
+
+def _all(queue: JobQueue, job_ids: list[str], ended: dict[str, JobRecord | None]) -> list[JobRecord | None]:
+    """The jobs in this order; all but those that have ended are looked up."""
+    others = [job_id for job_id in job_ids if job_id not in ended]
+    found = ended | (dict(zip(others, queue.get_many(others), strict=True)) if others else {})
+    return [found[job_id] for job_id in job_ids]
 
 
 def _body(
