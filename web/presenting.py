@@ -37,9 +37,7 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
         raise PublicError("not_found", "There is no such job, or it has expired.")
     colours = {label: css(colour_of(label)) for label in _labels(result)}
     if record is not None:
-        fields = _summary_fields(record)
-        fields["links"] = links_of(job_id, record.state, record.request.input.content_type, result=result)
-        return JobView(**fields, result=result, colours=colours)
+        return JobView(**_summary_fields(record, result), result=result, colours=colours)
     return JobView(
         id=job_id,
         kind=result.kind,
@@ -120,7 +118,7 @@ def _labels(result: Result) -> list[str]:
     return [*result.counts, *(found.label for found in result.classes)]
 
 
-def _summary_fields(record: JobRecord) -> dict[str, object]:
+def _summary_fields(record: JobRecord, result: Result | None = None) -> dict[str, object]:
     request = record.request
     return {
         "id": request.id,
@@ -140,5 +138,5 @@ def _summary_fields(record: JobRecord) -> dict[str, object]:
         "finished_at": record.finished_at,
         "expires_at": record.expires_at,
         "error": record.error,
-        "links": links_of(request.id, record.state, request.input.content_type, request.kind),
+        "links": links_of(request.id, record.state, request.input.content_type, request.kind, result=result),
     }
