@@ -1,5 +1,6 @@
 """How much one client may ask for. A client is an API key, or else an address."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final, cast
 
@@ -75,9 +76,11 @@ def _add_headers(response: Response) -> Response:
 def client() -> str:
     """The name of the key, or the address: of IPv6 its network, which one person has to themselves."""
     name = owner()
-    if name is not None:
-        return f"key:{name}"
-    address = request.remote_addr or ""
+    return _of_address(request.remote_addr or "") if name is None else f"key:{name}"
+
+
+@lru_cache(maxsize=1024)
+def _of_address(address: str) -> str:
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -85,8 +85,11 @@ def links_of(
     made = {artifact.name for artifact in result.artifacts} if result is not None else set()
     is_video = (result.kind if result is not None else kind) == "video"
 
+    # made once for all names, which have nothing in them that a URL would quote
+    folder = url_for("results.get_artifact", job_id=job_id, name="-").removesuffix("-") if done else ""
+
     def part(name: str) -> str | None:
-        return url_for("results.get_artifact", job_id=job_id, name=name) if done else None
+        return folder + name if done else None
 
     def extra(name: str) -> str | None:
         return part(name) if name in made else None

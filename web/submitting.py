@@ -105,7 +105,7 @@ def submit(
             continue
         taken = file.for_job()
         inputs.append(taken)
-        requests.append(_request(taken, entry, options, key).model_copy(update=terms._asdict()))
+        requests.append(_request(taken, entry, options, terms, key))
         accepted.append(_accepted(taken.job_id, entry, JobState.QUEUED))
     # to copy takes time, in which others come
     submitted = parts.queue.submit(requests, client(), None if copies else waiting) if requests else []
@@ -168,7 +168,7 @@ def _known(parts: Services, entry: ModelEntry, found: CacheEntry | None) -> str 
     return found.job_id if there else None
 
 
-def _request(file: IncomingFile, entry: ModelEntry, options: Options, key: str) -> JobRequest:
+def _request(file: IncomingFile, entry: ModelEntry, options: Options, terms: Terms, key: str) -> JobRequest:
     return JobRequest(
         id=file.job_id,
         input=file.complete,
@@ -177,6 +177,9 @@ def _request(file: IncomingFile, entry: ModelEntry, options: Options, key: str) 
         video=options.for_video(file),
         cache_key=key,
         created_at=datetime.now(UTC),
+        priority=terms.priority,
+        deadline=terms.deadline,
+        webhook=terms.webhook,
         owner=owner(),
         request_id=logs.request_id.get(),
     )
