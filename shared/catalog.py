@@ -110,13 +110,16 @@ class CatalogReader:
         self._good: Catalog | None = None
         self._merged: tuple[Catalog, Mapping[str, AnyEntry], Catalog] | None = None
 
-    def read(self) -> Catalog:
+    def read(self, trained: Mapping[str, AnyEntry] | None = None) -> Catalog:
         """The catalogue with the models that were trained here.
+
+        Args:
+            trained: their entries, if the caller knows them already.
 
         Raises:
             PublicError: "model_broken": there is no catalogue.
         """
-        own, trained = self.own(), self._trained()
+        own, trained = self.own(), self._trained() if trained is None else trained
         if not trained:
             return own
         # the same object for as long as nothing changes: it is asked for with every upload

@@ -10,7 +10,7 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final
 
 import redis
 from pydantic import BaseModel, ConfigDict, ValidationError
+from redis.client import Pipeline
 
 from shared.entries import AnyEntry, ModelEntry, WeightFile
 from shared.errors import PublicError
@@ -67,6 +68,10 @@ class TrainedModels:
                 word = self._redis.get(keys.MODELS)
         except PublicError:
             return self._models
+        return self._at(word)
+
+    def _at(self, word: object) -> Mapping[str, TrainedModel]:
+        """Those there are while Redis has this word."""
         if word != self._word and time.monotonic() >= self._not_before:
             try:
                 self._models = self._look()
@@ -78,7 +83,16 @@ class TrainedModels:
 
     def entries(self) -> Mapping[str, AnyEntry]:
         """Their entries, for the catalogue."""
-        return {name: model.entry for name, model in self.read().items()}
+        return _entries(self.read())
+
+    @staticmethod
+    def ask(pipeline: Pipeline) -> None:
+        """Ask for `entries` with a pipeline of the caller's."""
+        pipeline.get(keys.MODELS)
+
+    def read_entries(self, replies: Iterator[object]) -> Mapping[str, AnyEntry]:
+        """Those of the word that the pipeline answered to `ask`, the next of its replies."""
+        return _entries(self._at(next(replies)))
 
     def _look(self) -> dict[str, TrainedModel]:
         found: dict[str, TrainedModel] = {}
@@ -148,6 +162,10 @@ class TrainedModels:
 def local_folder(model: TrainedModel, settings: Settings) -> Path:
     """Where a worker keeps the files of a model: another one of the same name is another training's."""
     return settings.engine_cache / "trained" / model.training_id
+
+
+def _entries(models: Mapping[str, TrainedModel]) -> dict[str, AnyEntry]:
+    return {name: model.entry for name, model in models.items()}
 
 
 def _key(name: str, file: str) -> str:

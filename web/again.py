@@ -17,12 +17,11 @@ from web.ids import checked_id
 from web.incoming import IncomingFile
 from web.presenting import stored_result
 from web.services import Services, services
-from web.submitting import DONE, Accepted, Options, answer, refuse_early, submit
+from web.submitting import DONE, Accepted, Options, answer, submit
 from web.terms import TermFields, wanted_terms
 from web.video_fields import VideoFields, video_options
 
 bp = APIBlueprint("again", __name__, tag="Jobs")
-bp.before_request(refuse_early)
 
 
 class AgainForm(JobOptions, TermFields, VideoFields):
@@ -80,8 +79,8 @@ def again(job_id: str, form_data: AgainForm) -> Response:
         video_options(form, before.video or VideoOptions()),
     )
     file = IncomingFile.stored(before.input, is_video=before.video is not None)
-    accepted = submit(parts, [file], entries, options, wanted_terms(request, form, len(entries), parts.settings))
-    return answer(parts, accepted, 1)
+    made = submit(parts, [file], entries, options, wanted_terms(request, form, len(entries), parts.settings))
+    return answer(parts, made, 1)
 
 
 def _before(parts: Services, job_id: str) -> _Before:

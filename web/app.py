@@ -61,12 +61,12 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.request_class = incoming.StreamingRequest
     app.extensions[EXTENSION] = Services.open(settings)
-    # in this order: which request, whose page, whose key, how often
+    # in this order: which request, whose page, whose key, how often and whether there is room
     access_log.register(app)
     origins.register(app, settings)
     access.register(app, settings)
     describing.register(app)
-    limits.register(app, settings, app.extensions[EXTENSION])
+    limits.register(app, settings)
     blueprints = (
         uploads.bp,
         again.bp,

@@ -1,19 +1,23 @@
 """Which models look at an upload: the names of its `model` field, or those that a rule picks."""
 
-from collections.abc import Collection
-from typing import Final, cast
+import time
+from collections.abc import Collection, Iterator
+from typing import Any, Final, NamedTuple, cast
 
 from flask import g
+from redis.client import Pipeline
 
 from shared.catalog import Catalog
 from shared.entries import AUTO, ModelEntry
 from shared.errors import BadInputError
 from shared.jobs import OPTIONS_OF_TASK
-from shared.queue import WorkerInfo
+from shared.queue import WorkerInfo, queue_errors
 from web.services import Services
 
 #: models that may look at one upload
 MOST_MODELS: Final = 4
+#: seconds for which it is good what was asked before the body came
+FRESH: Final = 1.0
 
 
 def wanted_models(services: Services, names: str, options: Collection[str] = ()) -> list[ModelEntry]:
@@ -27,8 +31,8 @@ def wanted_models(services: Services, names: str, options: Collection[str] = ())
     Raises:
         BadInputError: "unknown_model", "model_not_installed", or "invalid_option": they are too many.
     """
-    catalog = services.catalog
-    installed = installed_models(services)
+    models = _models(services)
+    catalog, installed = models.catalog, models.installed
     wanted = [name for part in names.split(",") if (name := part.strip())] or [catalog.in_use(installed)]
     if len(wanted) > MOST_MODELS:
         raise BadInputError("invalid_option", f"model: {MOST_MODELS} models may look at one upload at most.")
@@ -69,23 +73,53 @@ def automatic(catalog: Catalog, installed: Collection[str] | None, options: Coll
 
 def installed_models(services: Services) -> set[str] | None:
     """Names of the models that a live worker can run; None while there is no such worker to ask."""
-    workers = _ready_workers(services)
-    if not workers:
-        return None
-    # of what was trained here, each worker has a copy when it is asked for it
-    return {name for worker in workers for name in worker.installed} | services.catalog.trained
+    return _models(services).installed
 
 
 def arithmetics_of(services: Services, entry: ModelEntry) -> set[str] | None:
     """In what the live workers that have the model in memory compute; None while there is no worker to ask."""
-    workers = _ready_workers(services)
-    return {worker.arithmetic[entry.name] for worker in workers if entry.name in worker.arithmetic} if workers else None
+    ready = _models(services).ready
+    return {worker.arithmetic[entry.name] for worker in ready if entry.name in worker.arithmetic} if ready else None
 
 
-def _ready_workers(services: Services) -> list[WorkerInfo]:
-    if "ready_workers" not in g:  # asked for once a request
-        g.ready_workers = [worker for worker in services.fleet.workers() if worker.ready]
-    return cast("list[WorkerInfo]", g.ready_workers)
+class Models(NamedTuple):
+    """The models there are, and the workers that are ready, as Redis said at a time."""
+
+    catalog: Catalog
+    ready: list[WorkerInfo]
+    at: float
+    """`time.monotonic()`"""
+
+    @staticmethod
+    def ask(services: Services, pipeline: Pipeline) -> None:
+        """Ask for them with a pipeline of the caller's."""
+        services.trained.ask(pipeline)
+        services.fleet.ask(pipeline)
+
+    @classmethod
+    def read(cls, services: Services, replies: Iterator[Any]) -> "Models":
+        """What the pipeline answered to `ask`, its next replies. Raises `PublicError("model_broken")`."""
+        catalog = services.reader.read(services.trained.read_entries(replies))
+        return cls(catalog, [worker for worker in services.fleet.read(replies) if worker.ready], time.monotonic())
+
+    @property
+    def installed(self) -> set[str] | None:
+        """As `installed_models` says."""
+        if not self.ready:
+            return None
+        # of what was trained here, each worker has a copy when it is asked for it
+        return {name for worker in self.ready for name in worker.installed} | self.catalog.trained
+
+
+def _models(services: Services) -> Models:
+    """Asked for once a request, and once more if its body took long to come."""
+    known = cast(Models | None, g.get("models"))
+    if known is None or time.monotonic() - known.at > FRESH:
+        with queue_errors():
+            pipe = services.queue.redis.pipeline(transaction=False)
+            Models.ask(services, pipe)
+            known = g.models = Models.read(services, iter(pipe.execute()))
+    return known
 
 
 def _check_installed(entry: ModelEntry, installed: Collection[str] | None) -> None:

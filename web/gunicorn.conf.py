@@ -2,12 +2,21 @@
 
 from pathlib import Path
 
+from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 from shared import logs
 from shared.settings import get_settings
 
 _settings = get_settings()
+
+
+class OwnLines(Logger):  # type: ignore[misc]
+    """No lines of gunicorn's about requests, which it would make and throw away: web/access_log.py writes ours."""
+
+    def access(self, *_: object) -> None:
+        """Write nothing."""
+
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.web_processes
@@ -18,7 +27,7 @@ if Path("/dev/shm").is_dir():  # noqa: S108
 timeout = 60
 graceful_timeout = 10
 keepalive = 30
-accesslog = None
+logger_class = OwnLines
 errorlog = "-"
 loglevel = "info"
 logconfig_dict = logs.config(_settings.log_format)

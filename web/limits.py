@@ -1,66 +1,86 @@
 """How much one client may ask for. A client is an API key, or else an address."""
 
-from http import HTTPStatus
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Final, cast
 
 from apiflask import APIFlask
-from flask import Response, current_app, request
-from flask.typing import ResponseReturnValue
-from flask_limiter import Limiter
+from flask import Response, g, request
 from limits import parse_many
-from limits.errors import StorageError
 
-from shared.errors import TransientError
+from shared.queue import queue_errors
+from shared.queue.rates import Allowance, Rate, Rates
 from shared.settings import Settings
 from web.access import owner
-from web.services import Services
+from web.choosing import Models
+from web.services import services
 
+#: what brings files: there must be room in the queue before a body is read
+BRINGS_FILES: Final = frozenset({"uploads.upload", "again.again"})
 #: what is counted: work is made by uploads, and a sign-in is where keys could be tried
-LIMITED: Final = frozenset({"uploads.upload", "again.again", "trainings.create", "streams.create", "access.sign_in"})
+LIMITED: Final = BRINGS_FILES | {"trainings.create", "streams.create", "access.sign_in"}
 #: an IPv6 customer has a network of this size at least
 _V6_NETWORK: Final = 64
 
 
-def register(app: APIFlask, settings: Settings, services: Services) -> None:
+def register(app: APIFlask, settings: Settings) -> None:
     """Count the requests of each client in our Redis. Raises `ValueError` for a RATE_LIMIT that is none."""
-    if settings.rate_limit == "off":
-        return
+    rates = None if settings.rate_limit == "off" else _rates(settings.rate_limit)
+    app.before_request(lambda: _look(rates))
+    app.after_request(_add_headers)
+
+
+def _rates(limit: str) -> Rates:
     try:
-        parse_many(settings.rate_limit)
+        parsed = parse_many(limit)
     except ValueError:
-        raise ValueError(f"RATE_LIMIT={settings.rate_limit!r} is none; 600/minute is.") from None
-    app.after_request(_no_retry_of_what_is_done)  # the limiter's own comes before: the last registered is the first
-    limiter = Limiter(
-        client,
-        app=app,
-        default_limits=[settings.rate_limit],
-        storage_uri="redis://",
-        storage_options={
-            "connection_pool": services.queue.redis.connection_pool,  # type: ignore[dict-item]
-            "key_prefix": "dropsight:limits",
-            "wrap_exceptions": True,
-        },
-        strategy="sliding-window-counter",
-        headers_enabled=True,
-    )
-    limiter.request_filter(lambda: request.endpoint not in LIMITED or request.method != "POST")
-    app.register_error_handler(StorageError, _redis_away)
+        raise ValueError(f"RATE_LIMIT={limit!r} is none; 600/minute is.") from None
+    return Rates([Rate(item.amount, item.get_expiry()) for item in parsed])
 
 
-def _no_retry_of_what_is_done(response: Response) -> Response:
-    """The limiter says at every answer when its count begins anew; to come again is for those who were sent away."""
-    if response.status_code not in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        response.headers.pop("Retry-After", None)
+def _look(rates: Rates | None) -> None:
+    """Refuse what is one too many, and files that there is no room for, before the body is read.
+
+    All that Redis is asked for then is asked in one round trip.
+    """
+    brings_files = request.endpoint in BRINGS_FILES
+    if request.endpoint not in LIMITED or request.method != "POST" or not (rates or brings_files):
+        return
+    parts, name = services(), client()
+    room = parts.queue.room
+    with queue_errors():
+        pipe = parts.queue.redis.pipeline(transaction=False)
+        if rates:
+            rates.hit(name, request.endpoint, pipe)
+        if brings_files:
+            room.ask(name, pipe)
+            Models.ask(parts, pipe)
+        replies = iter(pipe.execute())
+    if rates:
+        g.allowance = rates.read(replies)
+        g.allowance.check()
+    if brings_files:
+        room.check(1, name, room.read(name, replies))
+        g.models = Models.read(parts, replies)
+
+
+def _add_headers(response: Response) -> Response:
+    allowance = cast(Allowance | None, g.get("allowance"))
+    if allowance is not None:
+        response.headers["X-RateLimit-Limit"] = str(allowance.rate.amount)
+        response.headers["X-RateLimit-Remaining"] = str(allowance.remaining)
+        response.headers["X-RateLimit-Reset"] = str(allowance.reset)
     return response
 
 
 def client() -> str:
     """The name of the key, or the address: of IPv6 its network, which one person has to themselves."""
     name = owner()
-    if name is not None:
-        return f"key:{name}"
-    address = request.remote_addr or ""
+    return _of_address(request.remote_addr or "") if name is None else f"key:{name}"
+
+
+@lru_cache(maxsize=1024)
+def _of_address(address: str) -> str:
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -71,8 +91,3 @@ def client() -> str:
         network = int(parsed) >> (128 - _V6_NETWORK) << (128 - _V6_NETWORK)
         return f"address:{IPv6Address(network)}/{_V6_NETWORK}"
     return f"address:{parsed}"
-
-
-def _redis_away(_error: StorageError) -> ResponseReturnValue:
-    away = TransientError("queue_down", "The queue cannot be reached at the moment.", retry_after=5)
-    return current_app.handle_user_exception(away)

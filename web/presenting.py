@@ -38,9 +38,7 @@ def view_of(services: Services, job_id: str, record: JobRecord | None) -> JobVie
     colours = {label: css(colour_of(label)) for label in _labels(result)}
     nouns = {label: plural(label, count) for label, count in result.counts.items()}
     if record is not None:
-        fields = _summary_fields(record)
-        fields["links"] = links_of(job_id, record.state, record.request.input.content_type, result=result)
-        return JobView(**fields, result=result, colours=colours, nouns=nouns)
+        return JobView(**_summary_fields(record, result), result=result, colours=colours, nouns=nouns)
     return JobView(
         id=job_id,
         kind=result.kind,
@@ -89,8 +87,11 @@ def links_of(
     made = {artifact.name for artifact in result.artifacts} if result is not None else set()
     is_video = (result.kind if result is not None else kind) == "video"
 
+    # made once for all names, which have nothing in them that a URL would quote
+    folder = url_for("results.get_artifact", job_id=job_id, name="-").removesuffix("-") if done else ""
+
     def part(name: str) -> str | None:
-        return url_for("results.get_artifact", job_id=job_id, name=name) if done else None
+        return folder + name if done else None
 
     def extra(name: str) -> str | None:
         return part(name) if name in made else None
@@ -122,7 +123,7 @@ def _labels(result: Result) -> list[str]:
     return [*result.counts, *(found.label for found in result.classes)]
 
 
-def _summary_fields(record: JobRecord) -> dict[str, object]:
+def _summary_fields(record: JobRecord, result: Result | None = None) -> dict[str, object]:
     request = record.request
     return {
         "id": request.id,
@@ -142,5 +143,5 @@ def _summary_fields(record: JobRecord) -> dict[str, object]:
         "finished_at": record.finished_at,
         "expires_at": record.expires_at,
         "error": record.error,
-        "links": links_of(request.id, record.state, request.input.content_type, request.kind),
+        "links": links_of(request.id, record.state, request.input.content_type, request.kind, result=result),
     }

@@ -19,6 +19,14 @@ _NAMES: Final = {
     "image/x-portable-pixmap": "image/x-portable-anymap",
 }
 
+#: what nearly all photos begin with: puremagic's whole list is long, and Python
+_PHOTOS: Final = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+}
+
 #: what videos begin with
 _VIDEOS: Final = {
     b"\x00\x00\x01\xba": "video/mpeg",
@@ -47,6 +55,10 @@ def sniff(head: bytes) -> str | None:
     """The media type, one of `shared.media.ENDINGS`, or None for what is not taken."""
     if not head:
         return None
+    if (photo := _begins(head, _PHOTOS)) is not None:
+        return photo
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
     if head[4:8] == b"ftyp":
         return _iso(head)
     if head[:4] in (b"II+\0", b"MM\0+"):  # BigTIFF
@@ -57,6 +69,10 @@ def sniff(head: bytes) -> str | None:
         return _NAMES.get(puremagic.from_string(head, mime=True))
     except (puremagic.PureError, ValueError):
         return None
+
+
+def _begins(head: bytes, kinds: dict[bytes, str]) -> str | None:
+    return next((kind for sign, kind in kinds.items() if head.startswith(sign)), None)
 
 
 def _iso(head: bytes) -> str | None:
@@ -81,9 +97,8 @@ def _iso(head: bytes) -> str | None:
 
 def _video(head: bytes) -> str | None:
     """The type of a video that is no ISO base media file. Whether there are pictures in it, the worker finds out."""
-    for sign, kind in _VIDEOS.items():
-        if head.startswith(sign):
-            return kind
+    if (video := _begins(head, _VIDEOS)) is not None:
+        return video
     if head.startswith(b"\x1a\x45\xdf\xa3"):  # EBML; its header names the kind
         return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":

@@ -10,6 +10,7 @@ from shared import logs
 from shared.entries import ModelEntry
 from shared.errors import BadInputError
 from shared.jobs import JobOptions, JobRequest, JobState, cache_key, result_key
+from shared.queue import CacheEntry
 from shared.videos import VideoOptions
 from web.access import owner
 from web.access_log import note_jobs
@@ -17,7 +18,7 @@ from web.choosing import arithmetics_of
 from web.errors import wants_html
 from web.incoming import IncomingFile
 from web.limits import client
-from web.services import Services, services
+from web.services import Services
 from web.terms import Terms
 from web.waiting import wait_for_jobs, wanted_wait
 
@@ -68,14 +69,18 @@ class Options(NamedTuple):
         return self.video if file.is_video else None
 
 
-def refuse_early() -> None:
-    """Say that the queue is full or away before the body is read."""
-    services().queue.check_room(1, client())
+class Made(NamedTuple):
+    """What a request that brought files made."""
+
+    accepted: list[Accepted]
+    """its jobs: new ones, and those that were known"""
+    seen: dict[str, str]
+    """of the new ones: the newest entry of their events"""
 
 
 def submit(
     parts: Services, files: list[IncomingFile], entries: list[ModelEntry], options: Options, terms: Terms
-) -> list[Accepted]:
+) -> Made:
     """A job for each file and model, or the one that was known; file by file.
 
     Raises:
@@ -86,9 +91,11 @@ def submit(
         if entry.task == "classification" and any(file.is_video for file in files):
             raise BadInputError("invalid_option", f"model: {entry.name} looks at pictures only, not at videos.")
     wanted = [(file, entry, _cache_key(parts, file, entry, options)) for file in files for entry in entries]
-    known = [_known(parts, entry, key) for _, entry, key in wanted]
-    if (len(entries) > 1 or any(file.is_taken for file in files)) and (new := known.count(None)):
-        parts.queue.check_room(new, client())  # before anything is copied
+    found, waiting = parts.queue.before_submit([key for _, _, key in wanted], client())
+    known = [_known(parts, entry, job) for (_, entry, _), job in zip(wanted, found, strict=True)]
+    new, copies = known.count(None), len(entries) > 1 or any(file.is_taken for file in files)
+    if copies and new:
+        parts.queue.room.check(new, client(), waiting)  # before anything is copied
     requests: list[JobRequest] = []
     inputs: list[IncomingFile] = []
     accepted: list[Accepted] = []
@@ -98,26 +105,32 @@ def submit(
             continue
         taken = file.for_job()
         inputs.append(taken)
-        requests.append(_request(taken, entry, options, key).model_copy(update=terms._asdict()))
+        requests.append(_request(taken, entry, options, terms, key))
         accepted.append(_accepted(taken.job_id, entry, JobState.QUEUED))
-    positions = iter(parts.queue.submit(requests, client()) if requests else [])
+    # to copy takes time, in which others come
+    submitted = parts.queue.submit(requests, client(), None if copies else waiting) if requests else []
     for taken in inputs:
         taken.claim()
     if terms.webhook is not None:
         for item in accepted:
             if item.cached:  # the others' came with their jobs
                 parts.queue.hooks.add(item.id, terms.webhook)
-    return [item if item.cached else item.model_copy(update={"position": next(positions)}) for item in accepted]
+    new_jobs = {taken.job_id: job for taken, job in zip(inputs, submitted, strict=True)}
+    for item in accepted:
+        if item.id in new_jobs:
+            item.position = new_jobs[item.id].position
+    return Made(accepted, {job_id: job.news for job_id, job in new_jobs.items()})
 
 
-def answer(parts: Services, accepted: list[Accepted], files: int) -> Response:
+def answer(parts: Services, made: Made, files: int) -> Response:
     """The answer to a request that brought so many files: their jobs, or the results if they are waited for."""
+    accepted = made.accepted
     ids = [item.id for item in accepted]
     note_jobs(ids)
     wait = wanted_wait(request, parts.settings.max_wait)
     done = all(item.state is JobState.FINISHED for item in accepted)
     if (wait or done) and not wants_html():
-        return wait_for_jobs(parts, ids, wait, {item.id for item in accepted if item.cached})
+        return wait_for_jobs(parts, ids, wait, {item.id for item in accepted if item.cached}, made.seen)
     if wants_html():  # the form of the page, where scripts are off
         return redirect(_page_of(accepted, files), 303)  # type: ignore[return-value]
     body = accepted[0] if len(accepted) == 1 else AcceptedMany(jobs=accepted)
@@ -141,17 +154,21 @@ def _cache_key(parts: Services, file: IncomingFile, entry: ModelEntry, options: 
     return cache_key(file.complete.sha256, fingerprint, entry.task, options.job, owner(), options.for_video(file))
 
 
-def _known(parts: Services, entry: ModelEntry, key: str) -> str | None:
-    job_id = parts.queue.find_cached(key, arithmetics_of(parts, entry))
-    if job_id is None:
+def _known(parts: Services, entry: ModelEntry, found: CacheEntry | None) -> str | None:
+    """Id of the job that was found in the cache, if it is still there and its numbers are as they would be now."""
+    if found is None:
         return None
-    record = parts.queue.get(job_id)
+    arithmetics = arithmetics_of(parts, entry)
+    if arithmetics is not None and found.arithmetic not in arithmetics:
+        return None
+    record = parts.queue.get(found.job_id)
     if record is not None and record.state is not JobState.FINISHED:  # canceled, though its result was written
         return None
-    return job_id if parts.storage.stat(result_key(job_id, "result.json")) is not None else None
+    there = parts.storage.stat(result_key(found.job_id, "result.json")) is not None
+    return found.job_id if there else None
 
 
-def _request(file: IncomingFile, entry: ModelEntry, options: Options, key: str) -> JobRequest:
+def _request(file: IncomingFile, entry: ModelEntry, options: Options, terms: Terms, key: str) -> JobRequest:
     return JobRequest(
         id=file.job_id,
         input=file.complete,
@@ -160,6 +177,9 @@ def _request(file: IncomingFile, entry: ModelEntry, options: Options, key: str) 
         video=options.for_video(file),
         cache_key=key,
         created_at=datetime.now(UTC),
+        priority=terms.priority,
+        deadline=terms.deadline,
+        webhook=terms.webhook,
         owner=owner(),
         request_id=logs.request_id.get(),
     )

@@ -15,12 +15,11 @@ from web.describing import answers
 from web.fetching import fetch
 from web.incoming import IncomingFile
 from web.services import services
-from web.submitting import DONE, Accepted, Options, answer, refuse_early, submit
+from web.submitting import DONE, Accepted, Options, answer, submit
 from web.terms import TermFields, wanted_terms
 from web.video_fields import VideoFields, video_options
 
 bp = APIBlueprint("uploads", __name__, tag="Jobs")
-bp.before_request(refuse_early)
 
 
 class UploadForm(JobOptions, TermFields, VideoFields):
@@ -82,8 +81,8 @@ def upload(form_and_files_data: UploadForm) -> Response:
     if not files:
         raise BadInputError("no_file", "There is no file in the form field 'file'.")
     terms = wanted_terms(request, form, len(files) * len(entries), parts.settings)
-    accepted = submit(parts, files, entries, Options(options, video_options(form)), terms)
-    return answer(parts, accepted, len(files))
+    made = submit(parts, files, entries, Options(options, video_options(form)), terms)
+    return answer(parts, made, len(files))
 
 
 def _is_file(storage: FileStorage) -> bool:

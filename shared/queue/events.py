@@ -5,9 +5,10 @@ twice or be missed without anybody seeing a wrong state.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import redis
+from redis.client import Pipeline
 
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
@@ -25,7 +26,7 @@ class Events:
     def __init__(self, connection: redis.Redis) -> None:
         self._redis = connection
 
-    def publish(self, job_id: str, pipeline: "redis.client.Pipeline | None" = None, *, last: bool = False) -> None:
+    def publish(self, job_id: str, pipeline: "Pipeline | None" = None, *, last: bool = False) -> None:
         """Say that a job has changed, at once or with a pipeline of the caller's; `last`: it will not again."""
         pipe = self._redis.pipeline(transaction=False) if pipeline is None else pipeline
         pipe.xadd(keys.events(job_id), {"n": 1}, maxlen=KEPT_ENTRIES, approximate=True)
@@ -55,13 +56,21 @@ class Events:
         Returns:
             job id -> newest entry, for those that changed; empty after the timeout.
         """
-        names = {keys.events(job_id): job_id for job_id in seen}
+        return self.read(self.ask(seen, timeout, self._redis))
+
+    @staticmethod
+    def ask(seen: Mapping[str, str], timeout: float, on: "redis.Redis | Pipeline") -> Any:  # noqa: ANN401
+        """`wait`, as a part of a pipeline of the caller's; its reply is for `read`."""
         streams: dict[bytes | str | memoryview, int | bytes | str | memoryview] = {
-            name: seen[job_id] for name, job_id in names.items()
+            keys.events(job_id): last for job_id, last in seen.items()
         }
-        answer = self._redis.xread(streams, block=max(1, int(min(timeout, 4.0) * 1000)))
-        items = answer.items() if isinstance(answer, dict) else answer
-        return {names[text(name)]: _newest(entries) for name, entries in items}
+        return on.xread(streams, block=max(1, int(min(timeout, 4.0) * 1000)))
+
+    @staticmethod
+    def read(reply: Any) -> dict[str, str]:  # noqa: ANN401
+        """What `wait` returns, of a reply to `ask`."""
+        items = reply.items() if isinstance(reply, dict) else reply or ()
+        return {text(name).removeprefix(keys.events("")): _newest(entries) for name, entries in items}
 
 
 def _newest(entries: list) -> str:  # type: ignore[type-arg]

@@ -1,7 +1,10 @@
 """The workers that are alive, and what each can do, as they say themselves."""
 
+from collections.abc import Iterable, Iterator
+
 import redis
 from pydantic import BaseModel, ValidationError
+from redis.client import Pipeline
 
 from shared.queue import keys
 from shared.queue.connection import queue_errors
@@ -73,10 +76,24 @@ class Fleet:
     @queue_errors()
     def workers(self) -> list[WorkerInfo]:
         """The live workers, by name."""
-        workers = []
-        for data in self._list(keys=[self._members], args=[keys.worker("")]):
-            try:
-                workers.append(WorkerInfo.model_validate_json(data))
-            except ValidationError:
-                continue  # a worker of another version, during an upgrade
-        return workers
+        return _parse(self._list(keys=[self._members], args=[keys.worker("")]))
+
+    def ask(self, pipeline: Pipeline) -> None:
+        """Ask for them with a pipeline of the caller's."""
+        # the text each time: to make sure that Redis has it would be a round trip of its own
+        pipeline.eval(_LIST, 1, self._members, keys.worker(""))
+
+    @staticmethod
+    def read(replies: Iterator[list[bytes]]) -> list[WorkerInfo]:
+        """What the pipeline answered to `ask`, the next of its replies."""
+        return _parse(next(replies))
+
+
+def _parse(said: Iterable[bytes]) -> list[WorkerInfo]:
+    workers = []
+    for data in said:
+        try:
+            workers.append(WorkerInfo.model_validate_json(data))
+        except ValidationError:
+            continue  # a worker of another version, during an upgrade
+    return workers

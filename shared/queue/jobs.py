@@ -18,15 +18,15 @@ from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
 from rq.utils import utcformat, utcparse
 
-from shared.errors import BadInputError, PublicError
+from shared.errors import PublicError
 from shared.jobs import JOB_FUNCTION, ErrorInfo, JobRequest, JobState, Priority, Progress
 from shared.queue import keys, scripts
-from shared.queue.clients import Clients
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
 from shared.queue.hooks import Hooks
 from shared.queue.lanes import Lanes, place
 from shared.queue.parts import Parts
+from shared.queue.room import Room, Waiting
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,33 @@ class JobPage(NamedTuple):
     next: str | None
 
 
+class Submitted(NamedTuple):
+    """A job that was put into the queue."""
+
+    position: int
+    """1 for the next to be run"""
+    news: str
+    """the newest entry of its events, to wait from there"""
+
+
+class CacheEntry(NamedTuple):
+    """The finished job that answers a cache key."""
+
+    job_id: str
+    arithmetic: str
+    """in which it was computed (`shared.results.ModelUsed.arithmetic`)"""
+
+
+class Change(NamedTuple):
+    """What became of a job that was waited for."""
+
+    news: str | None
+    """the newest entry of its events; None if there was none in time"""
+    ended: bool
+    record: JobRecord | None
+    """of a job that has ended; None for one that is gone, too"""
+
+
 class CancelOutcome(StrEnum):
     """What became of a wish to cancel."""
 
@@ -95,39 +122,41 @@ class JobQueue:
         self.redis = connection
         self.events = Events(connection)
         self.hooks = Hooks(connection)
-        self._clients = Clients(connection)
         self._settings = settings
         self._set_field = connection.register_script(scripts.SET_FIELD)
         self._wish_canceled = connection.register_script(scripts.WISH_CANCELED)
         self._bury = connection.register_script(scripts.BURY)
         self._expire = connection.register_script(scripts.EXPIRE)
         self.lanes = Lanes(connection)
+        self.room = Room(connection, self.lanes, settings)
         self.parts = Parts(connection, self.lanes, settings)
 
     # -- submit
 
     @queue_errors()
-    def submit(self, requests: Sequence[JobRequest], client: str | None = None) -> list[int]:
+    def submit(
+        self, requests: Sequence[JobRequest], client: str | None = None, waiting: Waiting | None = None
+    ) -> list[Submitted]:
         """Put jobs into the queue: all of them or none.
 
         Args:
             requests: the jobs.
             client: who brings them, if they are to count against a client's own limit.
-
-        Returns:
-            The position of each, 1 for the next to be run.
+            waiting: how many jobs wait, if the caller has asked a moment ago.
 
         Raises:
             BadInputError: "too_large": more than would fit into an empty queue.
             PublicError: "queue_full".
             TransientError: "queue_down".
         """
-        interactive, bulk = self._check_room(len(requests), client)
+        if waiting is None:
+            self.check_room(len(requests), client)
+        else:
+            self.room.check(len(requests), client, waiting)
         # asked for here, because RQ would ask in the middle of the pipeline
         version = self.lanes.interactive.get_redis_server_version()
         pipe = self.redis.pipeline()
-        lengths = {Priority.INTERACTIVE: interactive, Priority.BULK: bulk}
-        indexes: list[int] = []
+        news: list[int] = []
         for request in requests:
             lane = self.lanes.of(request.priority)
             job = lane.create_job(
@@ -142,8 +171,6 @@ class JobQueue:
             )
             job.redis_server_version = version
             lane.enqueue_job(job, pipeline=pipe)
-            indexes.append(lengths[request.priority])
-            lengths[request.priority] += 1
             pipe.zadd(keys.JOBS, {request.id: request.created_at.timestamp()})
             if request.deadline is not None:
                 pipe.zadd(keys.DEADLINES, {request.id: request.deadline.timestamp()})
@@ -153,54 +180,41 @@ class JobQueue:
                 self.hooks.add(request.id, request.webhook, pipe)
             if self._settings.webhook_url:
                 self.hooks.add(request.id, "", pipe)
+            news.append(len(pipe))
             self.events.publish(request.id, pipe)
         if client is not None:
-            self._clients.add(client, [request.id for request in requests], datetime.now(UTC).timestamp(), pipe)
-        pipe.execute()
-        return [
-            place(request.priority, index, lengths[Priority.INTERACTIVE], lengths[Priority.BULK])
-            for request, index in zip(requests, indexes, strict=True)
-        ]
+            self.room.clients.add(client, [request.id for request in requests], datetime.now(UTC).timestamp(), pipe)
+        for lane in self.lanes:
+            pipe.llen(lane.key)
+        *replies, interactive, bulk = pipe.execute()
+        positions = _positions(requests, interactive, bulk)
+        return [Submitted(place, text(replies[at])) for place, at in zip(positions, news, strict=True)]
 
     @queue_errors()
     def check_room(self, more: int, client: str | None = None) -> None:
         """Raises what `submit` would, for so many jobs: `PublicError("queue_full")`, or "too_large"."""
-        self._check_room(more, client)
-
-    def _check_room(self, more: int, client: str | None) -> tuple[int, int]:
-        """Numbers of interactive and bulk jobs that wait, if there is room for more."""
         pipe = self.redis.pipeline(transaction=False)
-        for lane in self.lanes:
-            pipe.llen(lane.key)
-            pipe.zcard(lane.deferred_job_registry.key)  # begun, and waiting for their parts
-        if client is not None:
-            self._clients.count(client, pipe)
-        interactive, parked, bulk, parked_bulk, *mine = pipe.execute()
-        waiting, limit = interactive + bulk + parked + parked_bulk, self._settings.max_queue
-        _check_ever_possible(more, limit, "MAX_QUEUE")
-        if waiting + more > limit:
-            raise PublicError(
-                "queue_full",
-                f"{waiting} jobs are waiting already. Try again in a while.",
-                retry_after=self._retry_after(waiting),
-            )
-        if client is not None:
-            self._check_client(client, more, mine[0])
-        return interactive, bulk
+        self.room.ask(client, pipe)
+        self.room.check(more, client, self.room.read(client, iter(pipe.execute())))
 
-    def _check_client(self, client: str, more: int, count: int) -> None:
-        """Raises if a client would have more jobs waiting than one may; `count`: what `Clients.count` says."""
-        limit = self._settings.max_queue_per_client
-        _check_ever_possible(more, limit, "MAX_QUEUE_PER_CLIENT")
-        if count + more <= limit:
-            return
-        waiting = self._clients.waiting(client)
-        if waiting + more > limit:
-            raise PublicError(
-                "queue_full",
-                f"{waiting} jobs of yours are waiting already, and {limit} may. Try again in a while.",
-                retry_after=self._retry_after(waiting),
-            )
+    @queue_errors()
+    def before_submit(self, cache_keys: Sequence[str], client: str) -> tuple[list[CacheEntry | None], Waiting]:
+        """What is to be known before jobs are made, in one round trip.
+
+        Args:
+            cache_keys: of `shared.jobs.cache_key`.
+            client: who brings the jobs.
+
+        Returns:
+            The jobs that answer the keys, and how many jobs wait.
+        """
+        pipe = self.redis.pipeline(transaction=False)
+        self.room.ask(client, pipe)
+        for cache_key in cache_keys:
+            pipe.get(keys.cached(cache_key))
+        replies = iter(pipe.execute())
+        waiting = self.room.read(client, replies)
+        return [_cache_entry(found) for found in replies], waiting
 
     def _add_to_owner(self, request: JobRequest, owner: str, pipe: "redis.client.Pipeline") -> None:
         longest = max(self._settings.result_ttl, self._settings.failure_ttl)
@@ -208,9 +222,6 @@ class JobQueue:
         pipe.zadd(keys.jobs(owner), {request.id: created})
         pipe.zremrangebyscore(keys.jobs(owner), "-inf", created - longest)
         pipe.expire(keys.jobs(owner), longest)
-
-    def _retry_after(self, waiting: int) -> int:
-        return max(1, min(60, waiting // 10))
 
     @queue_errors()
     def waiting(self) -> int:
@@ -242,6 +253,24 @@ class JobQueue:
             pipe.ttl(key)
         found = pipe.execute()
         return [self._record(job_id, found[2 * i], found[2 * i + 1]) for i, job_id in enumerate(job_ids)]
+
+    @queue_errors()
+    def await_change(self, job_id: str, seen: str, timeout: float) -> Change:
+        """Wait until a job changes, and look at it, in one round trip: Redis does not look before the wait is over.
+
+        Args:
+            job_id: the job.
+            seen: the last entry of its events that was seen.
+            timeout: as for `Events.wait`.
+        """
+        pipe = self.redis.pipeline(transaction=False)
+        self.events.ask({job_id: seen}, timeout, pipe)
+        pipe.hgetall(Job.key_for(job_id))
+        pipe.ttl(Job.key_for(job_id))
+        news, fields, ttl = pipe.execute()
+        status = fields.get(b"status")
+        ended = status is None or _STATES[JobStatus(text(status))].is_final
+        return Change(self.events.read(news).get(job_id), ended, self._record(job_id, fields, ttl) if ended else None)
 
     def _add_positions(self, records: Iterable[JobRecord | None]) -> None:
         queued = [record for record in records if record is not None and record.state is JobState.QUEUED]
@@ -561,13 +590,23 @@ def _state_of(status: JobStatus, *, has_begun: bool) -> JobState:
     return JobState.RUNNING if has_begun and state is JobState.QUEUED else state
 
 
-def _check_ever_possible(more: int, limit: int, setting: str) -> None:
-    """Raises `BadInputError("too_large")` for what would not fit into an empty queue: to try again is no help."""
-    if more > limit:
-        raise BadInputError(
-            "too_large",
-            f"This would make {more} jobs, and {limit} may wait here at most ({setting}). Send them in parts.",
-        )
+def _positions(requests: Sequence[JobRequest], interactive: int, bulk: int) -> list[int]:
+    """Places of jobs that are the last in their lanes of these lengths, in this order."""
+    lengths = {Priority.INTERACTIVE: interactive, Priority.BULK: bulk}
+    indexes = {
+        priority: length - sum(request.priority is priority for request in requests)
+        for priority, length in lengths.items()
+    }
+    positions = []
+    for request in requests:
+        positions.append(place(request.priority, indexes[request.priority], interactive, bulk))
+        indexes[request.priority] += 1
+    return positions
+
+
+def _cache_entry(found: bytes | None) -> CacheEntry | None:
+    job_id, _, arithmetic = text(found).partition(" ") if found else ("", "", "")
+    return CacheEntry(job_id, arithmetic) if job_id else None
 
 
 def state_of(status: JobStatus) -> JobState:

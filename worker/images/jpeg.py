@@ -1,7 +1,7 @@
 """Plain JPEGs are decoded by libjpeg-turbo itself: in two thirds of the time that OpenCV takes, to the same pixels.
 
-Odd ones are OpenCV's, which takes more. It fills the missing half of a cut-off JPEG with grey and says nothing, therefore
-`check_jpeg` looks for the end of the picture first.
+Odd ones are OpenCV's, which takes more. It fills the missing half of a cut-off JPEG with grey and says nothing,
+therefore `check_jpeg` looks for the end of the picture first.
 """
 
 import re
