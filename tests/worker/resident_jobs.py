@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import os
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -15,6 +16,7 @@ from shared import logs
 from shared.errors import BadInputError, PublicError, TransientError
 from shared.queue import connect
 from shared.settings import Settings
+from shared.storage.folder import FolderStorage
 from worker.resident import ResidentWorker
 from worker.resident.ending import Ending, Record
 
@@ -25,7 +27,8 @@ def set_up(settings: Settings) -> dict[str, Any]:
     global _settings
     _settings = settings
     redis = connect(settings.redis_url, patient=True)
-    redis.rpush("test:set_up", os.getpid())
+    if redis.rpush("test:set_up", os.getpid()) > 1:
+        time.sleep(float(os.environ.get("SLOW_SECOND_LOAD", "0")))
     if int(redis.get("test:die_loading") or 0) > 0:
         redis.decr("test:die_loading")
         os._exit(3)
@@ -142,6 +145,12 @@ def leaves(request: dict[str, Any]) -> Ending:
     return Ending(b"{}", [], time.monotonic())
 
 
+def leaves_much(request: dict[str, Any]) -> Ending:
+    """As much as no photo does."""
+    _note("started", request)
+    return Ending(b"{}", [("a", bytes(150 * 1024 * 1024))], time.monotonic())
+
+
 class NotedEndings:
     """Ends that are noted, and that take as many seconds as the file's name says, or fail as it says."""
 
@@ -159,11 +168,25 @@ class NotedEndings:
             raise RuntimeError("a secret path: /etc/passwd")
         if how == "once":
             how = "60" if times == 1 else "0"
+        if how == "pool":
+            how = "0"
+            if times == 1:
+                _PutsHang().put_many([("a", b""), ("b", b"")])
         time.sleep(0 if how.startswith(("x", "away")) else float(how))
         return lambda pipe: _count(pipe, request["id"])
 
     def discard(self, job: Job) -> None:
         _note("discarded", job.kwargs["request"])
+
+
+class _PutsHang(FolderStorage):
+    """A store on a disk that hangs."""
+
+    def __init__(self) -> None:
+        """Nothing is needed."""
+
+    def put(self, key: str, data: bytes, content_type: str | None = None) -> None:  # noqa: ARG002
+        threading.Event().wait()
 
 
 def _count(pipe: Pipeline, job_id: str) -> None:
@@ -172,6 +195,7 @@ def _count(pipe: Pipeline, job_id: str) -> None:
 
 NAMES = [
     "leaves",
+    "leaves_much",
     "storage_away",
     "storage_full_twice",
     "bomb",

@@ -591,6 +591,18 @@ def test_canceling_at_any_moment_is_kept(bench: Bench) -> None:
     bench.nothing_left()
 
 
+def test_a_job_is_stopped_as_soon_as_it_has_begun(bench: Bench) -> None:
+    """Its worker hears of the wish before it knows that its horse has begun the job."""
+    bench.worker()
+    for _ in range(15):
+        job_id = bench.submit("slow", filename="3", timeout=60)
+        while bench.redis.hget(Job.key_for(job_id), "status") != b"started":
+            pass
+        bench.jobs.cancel(job_id)
+        assert bench.ended(job_id).state is JobState.CANCELED
+    assert len(bench.horses()) == 1
+
+
 def test_a_stop_that_comes_late_ends_no_other_job(bench: Bench) -> None:
     worker = bench.worker()
     first = bench.submit("quick")

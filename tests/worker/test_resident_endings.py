@@ -6,9 +6,10 @@ import time
 
 import pytest
 from rq.job import Job
+from rq.suspension import resume, suspend
 
 from shared.jobs import JobState
-from shared.queue import CancelOutcome
+from shared.queue import CancelOutcome, Fleet
 from shared.queue.connection import text
 from tests.worker.resident_bench import LEASE, RETRIES, Bench, soon, wait_for
 
@@ -93,16 +94,66 @@ def test_the_lease_is_kept_through_a_long_end(bench: Bench) -> None:
     bench.nothing_left()
 
 
-def test_an_end_without_end_ends_its_worker(bench: Bench) -> None:
+@pytest.mark.parametrize("how", ["once", "pool"])
+def test_an_end_without_end_ends_its_worker(bench: Bench, how: str) -> None:
     """A disk that hangs: after as long as a job may take another worker does it, at nobody's cost."""
     worker = bench.worker()
-    job_id = bench.submit("leaves", filename="once", timeout=1)
+    job_id = bench.submit("leaves", filename=how, timeout=1)
     ending(bench, job_id)
-    assert worker.wait(10) == 0, "whoever keeps the processes alive starts another"
+    assert worker.wait(15) == os.EX_TEMPFAIL, "whoever keeps the processes alive starts another"
+    assert Fleet(bench.redis).workers() == []
     bench.worker()
     record = bench.ended(job_id, seconds=4 * LEASE + 10)
     assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 0, 1)
     bench.nothing_left()
+
+
+def test_an_end_without_end_behind_a_long_job_goes_back(bench: Bench) -> None:
+    bench.worker()
+    job_id, long = bench.submit("leaves", filename="once", timeout=1), bench.submit("slow", filename="8", timeout=60)
+    bench.started(long)
+    bench.worker()
+    record = bench.ended(job_id, seconds=7)
+    assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 0, 1)
+    assert bench.ended(long).state is JobState.FINISHED
+    bench.nothing_left()
+
+
+def test_the_lease_is_kept_while_the_horse_is_brought_up(bench: Bench) -> None:
+    bench.worker(SLOW_SECOND_LOAD=str(2 * LEASE))
+    first, second = bench.submit("leaves", filename=str(2 * LEASE), timeout=60), bench.submit("crash_once")
+    bench.started(second)
+    bench.worker()
+    for job_id, attempts in ((first, 0), (second, 1)):
+        record = bench.ended(job_id)
+        assert (record.state, record.attempts, bench.count("ending", job_id)) == (
+            JobState.FINISHED,
+            attempts,
+            int(job_id == first),
+        )
+    bench.nothing_left()
+
+
+def test_what_is_large_comes_through_whole(bench: Bench) -> None:
+    """RQ's alarm must not cut a message of the horse in two."""
+    bench.worker()
+    for _ in range(3):
+        record = bench.ended(bench.submit("leaves_much", timeout=60))
+        assert (record.state, record.attempts) == (JobState.FINISHED, 0)
+
+
+def test_a_suspended_worker_ends_what_it_has_begun(bench: Bench) -> None:
+    jobs = [bench.submit("leaves", filename="0.05", timeout=60) for _ in range(60)]
+    bench.worker()
+    ending(bench, jobs[0])
+    suspend(bench.redis)
+    wait_for(lambda: bench.redis.zcard(bench.queue.started_job_registry.key) == 0, 5)
+    time.sleep(0.5)
+    states = {bench.get(job_id).state for job_id in jobs}
+    assert states == {JobState.FINISHED, JobState.QUEUED}
+    assert bench.redis.llen(bench.queue.intermediate_queue_key) == 0
+    resume(bench.redis)
+    assert {bench.ended(job_id).state for job_id in jobs} == {JobState.FINISHED}
 
 
 def test_a_killed_parent_loses_nothing(bench: Bench) -> None:

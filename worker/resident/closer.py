@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: jobs that may wait for their end, the one that is being ended among them; then the parent takes no further one
 MOST_WAITING: Final = 2
+#: nor while those that wait have so many bytes
+MOST_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +93,7 @@ class Closer:
     def has_room(self, seconds: float) -> bool:
         """Whether it can take a job; waits so long until it can."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING, seconds)
+            return self._changed.wait_for(self._has_room, seconds)
 
     @property
     def is_stuck(self) -> bool:
@@ -111,17 +113,18 @@ class Closer:
                 waiting.renewed = now
                 self._worker.renew(waiting.job, waiting.execution)
 
-    def give_back(self, worker: FencedWorker) -> None:
-        """Put what still waits back into the queue, in front, at nobody's cost: this process ends.
+    def give_back(self) -> None:
+        """Put what still waits back into the queue, in front, at nobody's cost: it ends elsewhere.
 
-        Args:
-            worker: one that has no job itself. What the thread may still say of these jobs then counts no more.
+        What the thread may still say of these jobs counts no more.
         """
         for waiting in reversed(self._all()):
-            if worker.renew(waiting.job, waiting.execution):
+            if self._worker.put_back(waiting.job, waiting.execution, at_front=True):
                 log.info("job %s goes back to the front of the queue", waiting.job.id)
-                worker.begin_anew(waiting.execution)
-                worker.put_back(waiting.job, waiting.lane, at_front=True)
+
+    def _has_room(self) -> bool:
+        size = sum(waiting.ending.size for waiting in self._waiting)
+        return len(self._waiting) < MOST_WAITING and size < MOST_BYTES
 
     def _all(self) -> list[_Waiting]:
         with self._changed:
@@ -142,6 +145,7 @@ class Closer:
             with self._changed:
                 self._waiting.popleft()
                 self._changed.notify_all()
+            del waiting  # its pictures, while there is nothing to do
 
     def _end(self, waiting: _Waiting, endings: Endings) -> None:
         """What RQ does after the function of a job has returned."""

@@ -29,6 +29,11 @@ class Ending:
     files: list[tuple[str, bytes]]
     made_at: float
 
+    @property
+    def size(self) -> int:
+        """Bytes of all."""
+        return len(self.document) + sum(len(data) for _, data in self.files)
+
 
 #: puts what is remembered of a job besides into the pipeline that ends it
 Record = Callable[[Pipeline], None]

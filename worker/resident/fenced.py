@@ -17,7 +17,12 @@ from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
-from rq.timeouts import BaseTimeoutException, JobTimeoutException, UnixSignalDeathPenalty
+from rq.timeouts import (
+    BaseTimeoutException,
+    HorseMonitorTimeoutException,
+    JobTimeoutException,
+    UnixSignalDeathPenalty,
+)
 from rq.utils import utcformat
 
 from shared.errors import BadInputError, PublicError, TransientError
@@ -53,10 +58,24 @@ class LimitReachedError(BaseException):
 
 
 class LimitPenalty(UnixSignalDeathPenalty):
-    """RQ's alarm, with an exception for the job's limit that reaches the top."""
+    """RQ's alarm, with an exception for the job's limit that reaches the top.
+
+    None for the parent that waits for its horse: it could cut a message in two, and that wait ends by itself.
+    """
 
     def __init__(self, timeout: int, exception: type[BaseException] = BaseTimeoutException, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(timeout, LimitReachedError if exception is JobTimeoutException else exception, **kwargs)
+        self._never = exception is HorseMonitorTimeoutException
+
+    def setup_death_penalty(self) -> None:
+        """RQ's."""
+        if not self._never:
+            super().setup_death_penalty()
+
+    def cancel_death_penalty(self) -> None:
+        """RQ's."""
+        if not self._never:
+            super().cancel_death_penalty()
 
 
 class NotOursError(BaseException):
@@ -103,6 +122,7 @@ class FencedWorker(Worker):
         self.settings = settings
         self.allowed = allowed
         self._begin = connection.register_script(scripts.BEGIN)
+        self._give_back = connection.register_script(scripts.GIVE_BACK)
         self._put_back = connection.register_script(scripts.PUT_BACK)
         self._error: ErrorInfo | None = None
         self._transient = False
@@ -319,8 +339,9 @@ class FencedWorker(Worker):
             self._away = 0
             self.park(job)
             return
-        if self._transient and self._stopped_job_id != job.id:
-            self.put_back(job, queue, at_front=False)
+        if self._transient and self.execution is not None and self._stopped_job_id != job.id:
+            self.put_back(job, self.execution, at_front=False)
+            self.execution = None
             return
         stopped = self._stopped_job_id == job.id
         last = stopped or not job.should_retry
@@ -352,14 +373,24 @@ class FencedWorker(Worker):
         names = [queue.key, queue.intermediate_queue_key, Job.key_for(job_id)]
         return bool(self._put_back(keys=names, args=[job_id]))
 
-    def put_back(self, job: Job, queue: Queue, *, at_front: bool) -> None:
-        """Put a started job back into the queue without charging a retry."""
-        with self.connection.pipeline() as pipe:
-            self.cleanup_execution(job, pipeline=pipe)
-            queue._enqueue_job(job, pipeline=pipe, at_front=at_front)  # noqa: SLF001  RQ has no public way
-            pipe.hdel(job.key, keys.PROGRESS)
-            self.jobs.events.publish(job.id, pipe)
-            pipe.execute()
+    def put_back(self, job: Job, execution: Execution, *, at_front: bool) -> bool:
+        """Put a started job back into the queue without charging a retry, if its lease was kept; whether it was."""
+        queue = self.jobs.lanes.named(job.origin)
+        done = self._give_back(
+            keys=[
+                queue.started_job_registry.key,
+                job.key,
+                queue.key,
+                execution.key,
+                ExecutionRegistry(job.id, self.connection).key,
+                self.key,
+                keys.BELL,
+                keys.events(job.id),
+                keys.deleted(job.id),
+            ],
+            args=[execution.composite_key, execution.id, job.id, int(at_front), keys.PROGRESS],
+        )
+        return bool(done)
 
     def park(self, job: Job) -> None:
         """Have a started job wait for its parts, without a worker."""

@@ -130,6 +130,7 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
         with logs.about(job=order.job_id, request=None):
             ending = _run(worker, order, stop)
         pipe.send(Report(order.execution_id, about, ending))
+        worker.ending = ending = None  # what it holds is the next job's to use
 
 
 def _die_with(parent_pid: int) -> None:

@@ -42,6 +42,25 @@ redis.call('LPUSH', KEYS[1], ARGV[1])
 return 1
 """
 
+# Give a job that was begun back to its queue, if its lease was kept, at nobody's cost. KEYS: started jobs, job hash,
+# queue, execution, executions of the job, worker hash, bell, events, sign of the deletion. ARGV: the execution's name
+# among the started jobs, its id, job id, 1 if it is to be the next, field of the progress.
+# 1: done; 0: the lease was lost, or the job was deleted.
+GIVE_BACK = """
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('ZREM', KEYS[5], ARGV[2])
+redis.call('DEL', KEYS[4])
+if redis.call('HGET', KEYS[6], 'current_job') == ARGV[3] then redis.call('HDEL', KEYS[6], 'current_job') end
+if redis.call('HEXISTS', KEYS[2], 'data') == 0 or redis.call('EXISTS', KEYS[9]) == 1 then return 0 end
+redis.call('HSET', KEYS[2], 'status', 'queued')
+redis.call('HDEL', KEYS[2], ARGV[5])
+redis.call(ARGV[4] == '1' and 'LPUSH' or 'RPUSH', KEYS[3], ARGV[3])
+redis.call('XADD', KEYS[7], 'MAXLEN', 1, '*', 'n', 1)
+redis.call('XADD', KEYS[8], 'MAXLEN', '~', 32, '*', 'n', 1)
+redis.call('EXPIRE', KEYS[8], 3600)
+return 1
+"""
+
 # End a job well, if its lease was kept. KEYS: started jobs, job hash, dependents, worker hash, execution, executions
 # of the job, finished jobs, events, sign of the deletion. ARGV: the execution's name among the started jobs, its id,
 # job id, now, seconds worked, seconds to remember the job, until when, seconds to keep its events, until when the

@@ -25,6 +25,7 @@ from rq.exceptions import NoSuchJobError, StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import StartedJobRegistry
+from rq.suspension import is_suspended
 from rq.timeouts import HorseMonitorTimeoutException
 from rq.worker import WorkerStatus
 
@@ -59,6 +60,8 @@ POLL_SECONDS: Final = 1
 LOOK_SECONDS: Final = 1.0
 #: seconds a job has to end by itself when it is stopped, before its process is killed
 STOP_GRACE: Final = 1.5
+#: seconds that a process whose pipe has ended takes to end itself
+DYING: Final = 1.0
 #: seconds that a job given to a busy horse waits for its turn at most; then it goes back for others to take
 SOON: Final = 0.1
 #: pauses between attempts to bring up a horse that dies while it loads
@@ -122,6 +125,7 @@ class ResidentWorker(FencedWorker):
         self._time_to_ask = Every(LOOK_SECONDS)
         self._time_to_expire = Every(LOOK_SECONDS)
         self._said_idle = False
+        self._suspended = False
         self._fields: dict[bytes, bytes] = {}
         self._ending: Ending | None = None
         self._ahead: _Ahead | None = None
@@ -234,7 +238,7 @@ class ResidentWorker(FencedWorker):
 
         The horse begins it in its turn. Until then it lies in the intermediate queue, as one that was just taken.
         """
-        if self._stop_requested or not self._closer.has_room(0):
+        if self._stop_requested or self._suspended or not self._closer.has_room(0):
             return
         with suppress(ConnectionError, TimeoutError):  # it is found by whoever takes next, or left and put back
             taken = self.jobs.lanes.take_ahead()
@@ -285,7 +289,10 @@ class ResidentWorker(FencedWorker):
         self._ahead = None  # or others have it by now
         if self._process is None:
             return 0, os.EX_TEMPFAIL << 8, None
-        self._process.join()
+        self._process.join(DYING)
+        if self._process.is_alive():  # what it said made no sense
+            self._process.kill()
+            self._process.join()
         code = self._process.exitcode or 0
         return self._pid(), -code if code < 0 else (code << 8 or os.EX_TEMPFAIL << 8), None
 
@@ -369,8 +376,8 @@ class ResidentWorker(FencedWorker):
             return
         if self._drained and self._stopped_job_id != job.id:
             log.info("job %s goes back to the front of the queue", job.id)
-            if self.still_ours(job):
-                self.put_back(job, queue, at_front=True)
+            if self.execution is not None:
+                self.put_back(job, self.execution, at_front=True)
             return
         self._transient, self._wrote_beside_the_horse = False, True
         super().handle_job_failure(job, queue, started_job_registry, exc_string)
@@ -398,7 +405,6 @@ class ResidentWorker(FencedWorker):
                 if self._ahead is None:
                     self._ensure_horse()
                 self._beat(force=False)
-                self._closer.beat()
                 if self._closer.is_stuck:
                     self._give_up()
                     continue
@@ -461,9 +467,15 @@ class ResidentWorker(FencedWorker):
     # slowly is asked once a second, and "idle" and zeros are told when they are true for longer than a moment.
 
     def check_for_suspension(self, burst: bool) -> None:
-        """RQ's, now and then."""
-        if (burst or self._time_to_ask.has_come()) and self._ahead is None:  # what the horse has is to be seen to
-            super().check_for_suspension(burst)
+        """RQ's, now and then, when nothing that was begun is left."""
+        if not (burst or self._suspended or self._time_to_ask.has_come()):
+            return
+        self._suspended = is_suspended(self.connection, self)
+        if not self._suspended or self._ahead is not None:
+            return
+        while not self._closer.is_done(POLL_SECONDS / 10) and not (self._stop_requested or self._closer.is_stuck):
+            self._beat(force=False)
+        super().check_for_suspension(burst)
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
         """RQ's, but between two jobs a worker is not idle."""
@@ -484,6 +496,8 @@ class ResidentWorker(FencedWorker):
         begin = time.monotonic()
         super().maintain_heartbeats(job)
         self._closer.beat()
+        if self._closer.is_stuck:  # this worker gives up as soon as it can
+            self._closer.give_back()
         self._notice_outage(begin)
         with suppress(TransientError):  # the next heartbeat sees to it
             self.jobs.expire_due()
@@ -511,6 +525,7 @@ class ResidentWorker(FencedWorker):
     def _beat(self, *, force: bool) -> None:
         if force:
             self._last_beat = 0.0
+        self._closer.beat()
         if time.monotonic() - self._last_beat > self.settings.lease / 5:
             self.heartbeat()
 
@@ -551,15 +566,24 @@ class ResidentWorker(FencedWorker):
     def teardown(self) -> None:
         """See to what the horse has begun, end it and what it has left to end, then RQ's."""
         self._stop_requested = True
-        self._take_back_the_next()
-        if (found := self._next_in_hand()) is not None:
-            self.execute_job(*found)
+        try:
+            self._take_back_the_next()
+            if (found := self._next_in_hand()) is not None:
+                self.execute_job(*found)
+            self._bury_horse()
+            end = time.monotonic() + self.settings.drain_timeout
+            while not self._closer.is_done(POLL_SECONDS / 10) and not self._drained and time.monotonic() < end:
+                self._beat(force=False)
+            self._closer.give_back()
+        finally:
+            self._say_farewell()
+        if not self._closer.is_done(0):
+            # its threads wait for a disk that hangs, and Python would wait for them
+            logging.shutdown()
+            os._exit(os.EX_TEMPFAIL if self._drain_timer is None else os.EX_OK)
+
+    def _say_farewell(self) -> None:
         self._bury_horse()
-        end = time.monotonic() + self.settings.drain_timeout
-        while not self._closer.is_done(POLL_SECONDS / 10) and not self._drained and time.monotonic() < end:
-            self._beat(force=False)
-            self._closer.beat()
-        self._closer.give_back(self)
         self._janitor.end()
         try:
             self._fleet.leave(self.name)
