@@ -30,7 +30,8 @@ from worker.engines import select_backend
 from worker.models.base import DetectionModel
 from worker.models.detections import Detections
 from worker.models.registry import load_model
-from worker.videos.decoding import FrameReader, Pixels
+from worker.pixels import Pixels
+from worker.videos.decoding import FrameReader
 from worker.videos.joining import DonePart, join
 from worker.videos.limits import VideoLimits
 from worker.videos.planning import plan_segments

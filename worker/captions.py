@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from shared.colours import WHITE, colour_of
 from shared.results import Classification
-from worker.drawing import Pixels, drawable, font_of
+from worker.drawing import drawable, font_of
+from worker.pixels import Pixels
 
 #: shares of the picture's mean side (the square root of its area)
 _FONT: Final = 1 / 32

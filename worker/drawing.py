@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw, ImageFont
 from shared.colours import Colour, colour_of, text_colour_on
 from shared.results import Detection
 from worker.masks import InstanceMask
+from worker.pixels import Pixels
 
-Pixels = NDArray[np.uint8]
 #: left, top, right, bottom; the pixels at right and bottom are outside
 Rectangle = tuple[int, int, int, int]
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.drawing import Pixels
+from worker.pixels import Pixels
 
 #: how much of the photo is left where it is hottest
 _LEFT: Final = 0.25

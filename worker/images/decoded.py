@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-Pixels = NDArray[np.uint8]
+from worker.pixels import Pixels
 
 
 @dataclass(frozen=True, slots=True)

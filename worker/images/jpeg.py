@@ -12,8 +12,8 @@ import numpy as np
 import simplejpeg
 
 from shared.errors import BadInputError
-from worker.images.decoded import Pixels
 from worker.images.refusing import CUT_SHORT, DAMAGED
+from worker.pixels import Pixels
 
 #: a progressive JPEG with more passes over its pixels than this is an attack on the worker's time
 MAX_JPEG_SCANS: Final = 200

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 
-from worker.images.decoded import Pixels
+from worker.pixels import Pixels
 
 
 def orientation_of(image: Image.Image) -> int:

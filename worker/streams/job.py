@@ -39,12 +39,12 @@ from shared.streams import (
 from worker.models.base import DetectionModel
 from worker.models.detections import Detections
 from worker.models.registry import ModelCache
+from worker.pixels import Pixels
 from worker.scratch import scratch_folder, sweep_scratch
 from worker.streams import LEAVE_SIGNAL
 from worker.streams.recording import Recorder
 from worker.streams.sources import Patience
 from worker.streams.watching import Order, Plan, Reason, StuckError, Watcher
-from worker.videos.decoding import Pixels
 from worker.videos.limits import VideoLimits
 
 log = logging.getLogger(__name__)

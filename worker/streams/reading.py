@@ -17,9 +17,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shared.errors import BadInputError
+from worker.pixels import Pixels
 from worker.streams.opening import Connecting
 from worker.videos.containers import has_decoder, pictures_of
-from worker.videos.decoding import Pixels
 from worker.videos.limits import VideoLimits
 from worker.videos.probing import quarter_turns
 

@@ -21,7 +21,7 @@ from shared.streams import StreamOptions, StreamSegment, StreamState
 from shared.videos import TICKS_PER_SECOND, VideoFacts
 from worker.drawing import draw_detections, encode_jpeg, thumbnail
 from worker.models.detections import Detections
-from worker.videos.decoding import Pixels
+from worker.pixels import Pixels
 from worker.videos.encoding import SegmentEncoder
 from worker.videos.muxing import Part, write_video
 

@@ -18,12 +18,12 @@ from shared.safe_http import SafeClient
 from shared.stream_urls import StreamUrl
 from shared.streams import EVENTS_TOLD, StreamOptions, StreamPhase, StreamProgress, StreamState
 from worker.models.detections import Detections
+from worker.pixels import Pixels
 from worker.streams.opening import Connecting
 from worker.streams.reading import LiveFrame, LiveReader, StreamEndedError
 from worker.streams.recording import Recorder, Seen
 from worker.streams.scene import Scene
 from worker.streams.sources import Patience
-from worker.videos.decoding import Pixels
 from worker.videos.limits import VideoLimits
 
 log = logging.getLogger(__name__)

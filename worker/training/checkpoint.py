@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.runs import TrainingRun
 from worker.training.errors import TrainingError
+from worker.training.replacing import replacing
 
 #: names in a run's folder: what it goes on from, and its record
 CHECKPOINT: Final = "last.npz"
@@ -37,12 +38,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     named = {
         f"{name}/{index}": array for name, arrays in checkpoint.arrays.items() for index, array in enumerate(arrays)
     }
-    scratch = path.with_suffix(".new")
-    with scratch.open("wb") as file:
+    with replacing(path) as scratch, scratch.open("wb") as file:
         np.savez(file, allow_pickle=False, document=text, **named)
         file.flush()
         os.fsync(file.fileno())
-    scratch.replace(path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -67,6 +66,5 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def save_document(path: Path, run: TrainingRun) -> None:
     """Write the record of a run."""
-    scratch = path.with_suffix(".new")
-    scratch.write_text(run.model_dump_json(indent=2), encoding="utf-8")
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        scratch.write_text(run.model_dump_json(indent=2), encoding="utf-8")

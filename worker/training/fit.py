@@ -22,6 +22,7 @@ from worker.training.config import RunConfig
 from worker.training.entry_text import entry_text
 from worker.training.errors import TrainingError
 from worker.training.parts import TrainingData
+from worker.training.replacing import replacing
 from worker.training.truth import write_truth
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ class Fit(ABC, Generic[R]):
         held_out = self._measure_written() if self._data.splits.test else None
         self._run = self._run.model_copy(update={"held_out": held_out})
         entry = entry_text(self._folder, self._entry())
-        (self._folder / f"{self._run.name}.toml").write_text(entry, encoding="utf-8")
+        with replacing(self._folder / f"{self._run.name}.toml") as scratch:
+            scratch.write_text(entry, encoding="utf-8")
         save_document(self._folder / DOCUMENT, self._run)
         return self._run
 

@@ -16,10 +16,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from shared.videos import TICKS_PER_SECOND, Segment, VideoFacts, VideoOptions
+from worker.pixels import Pixels
 from worker.videos.containers import VideoFile, open_input
 from worker.videos.limits import VideoLimits
-
-Pixels = NDArray[np.uint8]
 
 #: against times that miss their slot by the rounding of a time base
 _SLACK: Final = 1e-4

@@ -17,11 +17,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from shared.videos import TICKS_PER_SECOND, VideoFacts
-
-Pixels = NDArray[np.uint8]
+from worker.pixels import Pixels
 
 #: encoder -> its settings, the best first
 _ENCODERS: Final = {

@@ -22,9 +22,10 @@ from shared.results import Detection
 from shared.videos import TICKS_PER_SECOND, FrameDetections, Segment, SegmentResult, VideoFacts, VideoOptions
 from worker.drawing import draw_detections, encode_jpeg, thumbnail
 from worker.models.detections import Detections
+from worker.pixels import Pixels
 from worker.videos.channels import Channel, ChannelClosedError
 from worker.videos.containers import VideoFile
-from worker.videos.decoding import Frame, FrameReader, Pixels, ticks_of
+from worker.videos.decoding import Frame, FrameReader, ticks_of
 from worker.videos.encoding import SegmentEncoder
 from worker.videos.limits import VideoLimits, frames_waiting
 

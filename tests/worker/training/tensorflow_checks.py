@@ -274,7 +274,7 @@ def check_resume(data: Path, folder: Path) -> None:
     try:
         train_detector("it", dataset, parts, config, start=start, on_epoch=kill)
     except KilledError:
-        (parts / f"{CHECKPOINT.removesuffix('.npz')}.new").write_bytes(b"half a checkpoint")
+        (parts / f"{CHECKPOINT.removesuffix('.npz')}.new.npz").write_bytes(b"half a checkpoint")
     else:
         raise AssertionError("the run was not broken off")
     told: list[int] = []

@@ -11,7 +11,7 @@ from tests.conftest import MODEL
 from worker.models.base import DetectionModel
 from worker.models.detections import Detections
 from worker.models.registry import load_model
-from worker.videos.decoding import Pixels
+from worker.pixels import Pixels
 from worker.videos.joining import DonePart, join
 from worker.videos.limits import VideoLimits
 from worker.videos.planning import plan_segments

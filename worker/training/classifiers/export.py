@@ -8,6 +8,7 @@ from shared.entries import ClassifierEntry, WeightFile
 from worker.engines import KerasModel
 from worker.models.classifiers.model import PREPROCESSING
 from worker.training.classifiers.config import ClassificationConfig
+from worker.training.replacing import replacing
 
 
 def write_model(folder: Path, name: str, network: KerasModel, labels: Sequence[str]) -> None:
@@ -19,12 +20,10 @@ def write_model(folder: Path, name: str, network: KerasModel, labels: Sequence[s
         network: gives probabilities.
         labels: the class names.
     """
-    scratch = folder / f"{name}.json.new"
-    scratch.write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
-    scratch.replace(folder / f"{name}.json")
-    scratch = folder / f"{name}.new.keras"  # Keras goes by the ending
-    network.save(scratch)
-    scratch.replace(folder / f"{name}.keras")
+    with replacing(folder / f"{name}.json") as scratch:
+        scratch.write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
+    with replacing(folder / f"{name}.keras") as scratch:
+        network.save(scratch)
 
 
 def make_entry(name: str, config: ClassificationConfig, labels: Sequence[str], images: int) -> ClassifierEntry:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from shared.entries import DarknetEntry, WeightFile
 from worker.models.darknet.weights import ConvolutionWeights, write_weights
+from worker.training.replacing import replacing
 
 
 def write_model(
@@ -21,12 +22,10 @@ def write_model(
         seen: the number of images that the network has learnt from.
     """
     for suffix, text in ((".cfg", cfg), (".names", "".join(f"{label}\n" for label in labels))):
-        scratch = folder / f"{name}{suffix}.new"
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(folder / f"{name}{suffix}")
-    scratch = folder / f"{name}.weights.new"
-    write_weights(scratch, weights, seen=seen)
-    scratch.replace(folder / f"{name}.weights")
+        with replacing(folder / f"{name}{suffix}") as scratch:
+            scratch.write_text(text, encoding="utf-8")
+    with replacing(folder / f"{name}.weights") as scratch:
+        write_weights(scratch, weights, seen=seen)
 
 
 def make_entry(name: str, description: str) -> DarknetEntry:

@@ -10,6 +10,7 @@ from shared.entries import MaskRcnnEntry
 from worker.models.mask_rcnn.plan import LayerWeights, Weights
 from worker.models.mask_rcnn.weights_matterport import write_matterport
 from worker.training.errors import TrainingError
+from worker.training.replacing import replacing
 
 #: of a channel before normalisation, in float16; far above its epsilon, and far below the largest number
 MAX_DEVIATION: Final = 16.0
@@ -41,12 +42,10 @@ def write_model(
     for layer, values in weights.items():
         if not all(np.abs(each).max() <= limit for each in values.values()):
             raise TrainingError(f"the weights of {layer} do not fit into the file" + (" as float16" if half else ""))
-    scratch = folder / f"{entry.classes.name}.new"
-    scratch.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-    scratch.replace(folder / entry.classes.name)
-    scratch = folder / f"{entry.weights.name}.new"
-    write_matterport(scratch, weights, half=half)
-    scratch.replace(folder / entry.weights.name)
+    with replacing(folder / entry.classes.name) as scratch:
+        scratch.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    with replacing(folder / entry.weights.name) as scratch:
+        write_matterport(scratch, weights, half=half)
 
 
 def shrink(weights: Weights) -> LayerWeights:
