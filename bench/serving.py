@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import Table, machine
+from bench.stand_in import stand_in
 
 ROOT = Path(__file__).resolve().parent.parent
 BOUNDARY = "0123456789abcdef0123456789abcdef"
@@ -68,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help="folder of the model's files")
-    parser.add_argument("--model", default="yolo-fastest-1.1-xl")
+    parser.add_argument("--model", default="yolo-fastest-1.1-xl", help="without its .weights: random ones at 416x416")
     parser.add_argument("--seconds", type=float, default=5, help="of each turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1, help="with the model, of each server; they share the cores")
@@ -77,6 +78,10 @@ def main() -> None:
     figures: dict[tuple[str, int], Figures] = {}
     about = machine("openvino", "bentoml", "litserve")
     with ExitStack() as stack:
+        if not (options.weights / f"{options.model}.weights").exists():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+            os.environ["CATALOG"] = str(stand_in(options.model, options.weights, folder, 416))
+            options.weights, about = folder, f"{about}, {options.model} with random weights"
         servers = [stack.enter_context(start(options)) for start in (_dropsight, _bentoml, _litserve)]
         for server in servers:
             _wait_until_it_answers(server, photo)
