@@ -41,7 +41,7 @@ class Streamer(ResidentWorker):
         """As of every worker, and the horse writes down what it knows. DRAIN_TIMEOUT is how long it may take."""
         super().request_stop(signum, frame)
         if self._horse_pid:
-            self._signal_horse(self._horse_pid, LEAVE_SIGNAL)
+            self._horse.signal(LEAVE_SIGNAL)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from rq.job import Job, JobStatus
 from shared import logs
 from shared.queue import Lane
 from shared.settings import Settings
+from worker.resident.asked import request_id_of
 from worker.resident.ending import Ending, Endings, OpenEndings
-from worker.resident.fenced import FencedWorker, OpenWork, request_id_of
+from worker.resident.fenced import FencedWorker, OpenWork
 
 log = logging.getLogger(__name__)
 

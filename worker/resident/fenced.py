@@ -1,4 +1,4 @@
-"""An RQ worker that runs a job only while the job is its own, and says in public words why one failed."""
+"""An RQ worker that runs a job, and says how it ended, only while the job is its own."""
 
 import faulthandler
 import logging
@@ -17,15 +17,9 @@ from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
-from rq.timeouts import (
-    BaseTimeoutException,
-    HorseMonitorTimeoutException,
-    JobTimeoutException,
-    UnixSignalDeathPenalty,
-)
 from rq.utils import utcformat
 
-from shared.errors import BadInputError, PublicError, TransientError
+from shared.errors import BadInputError, PublicError
 from shared.jobs import ErrorInfo
 from shared.queue import JobQueue, Lane, PartsPendingError, keys
 from shared.queue.events import KEPT_AFTER_END
@@ -33,15 +27,14 @@ from shared.queue.jobs import EXPIRED
 from shared.queue.work import Work
 from shared.settings import Settings
 from worker.resident import scripts
+from worker.resident.asked import deadline_passed, video_of
+from worker.resident.limits import LimitPenalty, LimitReachedError
+from worker.resident.verdicts import public_error, worth_waiting
 
 log = logging.getLogger(__name__)
 
 #: opens the queue that a worker works on; the horse does so anew, so it must be a name of a module
 OpenWork = Callable[[redis.Redis, Settings], Work]
-
-OUT_OF_MEMORY: Final = ErrorInfo(code="out_of_memory", message="This file needs more memory than a worker has.")
-#: how native code says it: C++, OpenCV, TensorFlow
-_NO_MEMORY: Final = ("std::bad_alloc", "Insufficient memory", "OOM when allocating")
 
 #: seconds after a job's limit until its process is ended
 HANG_GRACE: Final = 5
@@ -51,31 +44,6 @@ LONGEST_PAUSE: Final = 5.0
 
 #: what `scripts.FINISH` says of a job that others wait for
 _HAS_DEPENDENTS: Final = 2
-
-
-class LimitReachedError(BaseException):
-    """A job took as long as it may. No `except Exception` around a decoder takes it for a broken file."""
-
-
-class LimitPenalty(UnixSignalDeathPenalty):
-    """RQ's alarm, with an exception for the job's limit that reaches the top.
-
-    None for the parent that waits for its horse: it could cut a message in two, and that wait ends by itself.
-    """
-
-    def __init__(self, timeout: int, exception: type[BaseException] = BaseTimeoutException, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(timeout, LimitReachedError if exception is JobTimeoutException else exception, **kwargs)
-        self._never = exception is HorseMonitorTimeoutException
-
-    def setup_death_penalty(self) -> None:
-        """RQ's."""
-        if not self._never:
-            super().setup_death_penalty()
-
-    def cancel_death_penalty(self) -> None:
-        """RQ's."""
-        if not self._never:
-            super().cancel_death_penalty()
 
 
 class NotOursError(BaseException):
@@ -432,49 +400,6 @@ class FencedWorker(Worker):
                 continue
             if self.put_back_unbegun(job_id, queue):
                 log.warning("job %s was left between dequeue and start: put back", job_id)
-
-
-def deadline_of(job: Job) -> datetime | None:
-    """When the sender of the job loses interest, if ever."""
-    request = job.kwargs.get("request")
-    deadline = request.get("deadline") if isinstance(request, dict) else None
-    return datetime.fromisoformat(deadline) if isinstance(deadline, str) else None
-
-
-def request_id_of(job: Job) -> str | None:
-    """Which request brought the job, if that is known."""
-    request = job.kwargs.get("request")
-    found = request.get("request_id") if isinstance(request, dict) else None
-    return found if isinstance(found, str) else None
-
-
-def video_of(job: Job) -> str | None:
-    """Id of the job whose part this is, if it is one."""
-    request = job.kwargs.get("request")
-    found = request.get("video") if isinstance(request, dict) else None
-    return found if isinstance(found, str) else None
-
-
-def deadline_passed(job: Job) -> bool:
-    """Whether the sender of the job has lost interest."""
-    deadline = deadline_of(job)
-    return deadline is not None and datetime.now(UTC) >= deadline
-
-
-def worth_waiting(error: BaseException | None) -> bool:
-    """Whether a part of the service is to blame that comes back by itself, or when its operator has made room."""
-    return isinstance(error, TransientError) or (isinstance(error, PublicError) and error.code == "storage_full")
-
-
-def public_error(error: BaseException | None) -> ErrorInfo:
-    """What a person is told of an exception. Nothing of ours (paths, code) is in it."""
-    if isinstance(error, PublicError):
-        return ErrorInfo(code=error.code, message=error.message)
-    if isinstance(error, LimitReachedError):
-        return ErrorInfo(code="timeout", message="This file took longer than a job may take.")
-    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
-        return OUT_OF_MEMORY
-    return ErrorInfo(code="internal", message="Something went wrong on our side. The operator can see it in the log.")
 
 
 def _exc_info(exc_info: Sequence[Any]) -> tuple[type[BaseException], BaseException, TracebackType | None]:

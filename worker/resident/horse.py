@@ -28,8 +28,9 @@ from rq.utils import import_attribute
 from shared import logs
 from shared.queue import connect
 from shared.settings import Settings
+from worker.resident.asked import deadline_of, request_id_of
 from worker.resident.ending import Ending
-from worker.resident.fenced import FencedWorker, OpenWork, deadline_of, request_id_of
+from worker.resident.fenced import FencedWorker, OpenWork
 from worker.resident.memory import die_first
 
 log = logging.getLogger(__name__)

@@ -3,19 +3,15 @@
 It imports no engine and loads no model, so that nothing a file does to the horse can reach it.
 """
 
-import ctypes
 import logging
-import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from multiprocessing.context import SpawnProcess
 from types import FrameType
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import redis
 from redis.client import Pipeline
@@ -40,17 +36,14 @@ from shared.settings import Settings
 from worker.endings import PhotoEndings
 from worker.janitor import JanitorProcess
 from worker.resident import horse
+from worker.resident.asked import deadline_passed, request_id_of
 from worker.resident.closer import Closer
 from worker.resident.ending import Ending, OpenEndings
-from worker.resident.fenced import (
-    OUT_OF_MEMORY,
-    FencedWorker,
-    OpenWork,
-    deadline_passed,
-    request_id_of,
-)
+from worker.resident.fenced import FencedWorker, OpenWork
 from worker.resident.memory import MB, MemoryWatch, own_memory, resident_memory
 from worker.resident.pace import Every, clock_lead
+from worker.resident.process import HorseProcess, Sign
+from worker.resident.verdicts import OUT_OF_MEMORY
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +53,6 @@ POLL_SECONDS: Final = 1
 LOOK_SECONDS: Final = 1.0
 #: seconds a job has to end by itself when it is stopped, before its process is killed
 STOP_GRACE: Final = 1.5
-#: seconds that a process whose pipe has ended takes to end itself
-DYING: Final = 1.0
 #: seconds that a job given to a busy horse waits for its turn at most; then it goes back for others to take
 SOON: Final = 0.1
 #: pauses between attempts to bring up a horse that dies while it loads
@@ -106,18 +97,14 @@ class ResidentWorker(FencedWorker):
     ) -> None:
         super().__init__(connection, settings, allowed, name, work=work)
         self._closer = Closer(connection, settings, allowed, self.name, work=work, endings=endings)
-        self._work = work
-        self._setup = setup
         self._fleet = fleet or Fleet(connection)
         self._janitor = JanitorProcess(JobQueue(connection, settings), settings)
         self._memory = MemoryWatch(settings.worker_memory_mb)
-        self._process: SpawnProcess | None = None
-        self._pipe: multiprocessing.connection.Connection | None = None
+        self._horse = HorseProcess(lambda: horse.Orders(self.name, os.getpid(), settings, self.allowed, work, setup))
         self._about: dict[str, Any] = {}
         self._drain_timer: threading.Timer | None = None
         self._drained = False
         self._running: str | None = None
-        self._wanted: horse.SharedText = multiprocessing.RawArray(ctypes.c_char, 64)
         self._reader = CatalogReader(settings.catalog, settings.default_model)
         self._no_cleaning_before = 0.0
         self._clock = clock_lead()
@@ -134,66 +121,41 @@ class ResidentWorker(FencedWorker):
         self._wrote_beside_the_horse = False
         self._born = time.time()
         self._jobs_done = 0
-        self._spawned = 0
 
     # -- life of the horse
 
     def _ensure_horse(self) -> None:
         """Have a live horse with its models loaded; tries again for as long as it takes."""
         attempt = 0
-        while not self._stop_requested and not self._horse_is_alive():
-            if self._spawn_horse():
-                log.info("horse %s is ready: %s", self._pid(), self._about)
+        while not self._stop_requested and not self._horse.is_alive:
+            if self._bring_up():
+                log.info("horse %s is ready: %s", self._horse.pid, self._about)
                 return
             pause = RESTART_PAUSES[min(attempt, len(RESTART_PAUSES) - 1)]
             log.error("the horse died while loading; the next attempt is in %s s", pause)
             self._wait_for_stop(pause)
             attempt += 1
 
-    def _horse_is_alive(self) -> bool:
-        return self._process is not None and self._process.is_alive()
+    def _end_horse(self) -> None:
+        self._about = {}
+        self._horse.bury()
 
-    def _pid(self) -> int:
-        return self._process.pid or 0 if self._process is not None else 0
-
-    def _spawn_horse(self) -> bool:
-        self._bury_horse()
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        orders = horse.Orders(self.name, os.getpid(), self.settings, self.allowed, self._work, self._setup)
-        # from the main thread only: the kernel's death signal follows the thread that spawned
-        self._wanted = context.RawArray(ctypes.c_char, 64)
-        self._process = context.Process(
-            target=horse.main, args=(theirs, self._wanted, orders), name="horse", daemon=True
-        )
-        self._process.start()
-        self._spawned += 1
-        theirs.close()
-        while not self._pipe.poll(0.2):
+    def _bring_up(self) -> bool:
+        self._end_horse()
+        self._horse.spawn()
+        while (sign := self._horse.wait(0.2)) is Sign.NOTHING:
             self._beat(force=False)
-            if self._stop_requested or not self._process.is_alive():
+            if self._stop_requested:
                 return False
-        report = self._read()
+        report = self._horse.read() if sign is Sign.REPORT else None
         if report is None:
             return False
         self._about = report.about
         self._beat(force=True)
-        taken, limit = own_memory(self._pid()) // MB, self.settings.worker_memory_mb
+        taken, limit = own_memory(self._horse.pid) // MB, self.settings.worker_memory_mb
         if limit and taken > limit / 2:
             log.warning("the models alone take %d MB, and WORKER_MEMORY_MB is %d", taken, limit)
         return True
-
-    def _bury_horse(self) -> None:
-        if self._pipe is not None:
-            self._pipe.close()
-        if self._process is not None:
-            self._process.join(0.5)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
-            self._process.close()
-        self._pipe = self._process = None
-        self._about = {}
 
     def _wait_for_stop(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -214,24 +176,17 @@ class ResidentWorker(FencedWorker):
         handed, self._handed = self._handed, False
         if not handed:
             self._ensure_horse()
-        self._horse_pid = self._pid()
-        if self._pipe is None or self.execution is None:  # stopped while the horse was loading
+        self._horse_pid = self._horse.pid
+        if not self._horse_pid or self.execution is None:  # stopped while the horse was loading
             return
         if not handed:
-            self._send(horse.Order(job.id, self.execution.id, self._fields))
+            self._horse.send(horse.Order(job.id, self.execution.id, self._fields))
         self._memory.begin(self._horse_pid)
         if self._drained:
             self._drain_expired()
         elif self._stopped_job_id == job.id:  # it was begun before its turn here, and a wish to stop it came
             self.kill_horse()
         self._hand_on_the_next()
-
-    def _send(self, order: horse.Order) -> None:
-        try:
-            if self._pipe is not None:
-                self._pipe.send(order)
-        except OSError:
-            log.warning("the horse died before it got job %s", order.job_id)
 
     def _hand_on_the_next(self) -> None:
         """Give the horse one more job to go on with, if many wait: it then rests for no moment between the two.
@@ -245,7 +200,7 @@ class ResidentWorker(FencedWorker):
             job = None if taken is None else self._job_of(taken)
             if taken is not None and job is not None:
                 self._ahead = _Ahead(job, taken)
-                self._send(horse.Order(job.id, taken.token, taken.fields))
+                self._horse.send(horse.Order(job.id, taken.token, taken.fields))
 
     def _take_back_the_next(self) -> None:
         """What the horse has not begun goes back to the front, for whoever is free; no more is done of it here."""
@@ -257,44 +212,24 @@ class ResidentWorker(FencedWorker):
 
         Raises `HorseMonitorTimeoutException` by itself: RQ's alarm signal could cut a message in two.
         """
-        if self._pipe is None or self._process is None:
-            return 0, os.EX_TEMPFAIL << 8, None
         end = time.monotonic() + self.job_monitoring_interval * 0.8
         seconds = SOON
         while (left := end - time.monotonic()) > 0:
-            ready = multiprocessing.connection.wait([self._pipe, self._process.sentinel], min(seconds, left))
-            if not ready:
+            sign = self._horse.wait(min(seconds, left))
+            if sign is Sign.NOTHING:
                 self._take_back_the_next()
                 seconds = left
-            elif self._pipe not in ready or (report := self._read()) is None:
-                return self._death()
+            elif sign is Sign.DEATH or (report := self._horse.read()) is None:
+                self._take_back_the_next()
+                self._ahead = None  # or others have it by now
+                return self._horse.pid, self._horse.wait_status(), None
             elif self.execution is None or report.execution_id == self.execution.id:  # else of one that was taken back
                 if report.about != self._about:  # another model: the web tier hears of it at once
                     self._about, self._last_beat = report.about, 0.0
                 self._ending = report.ending
                 self._jobs_done += 1
-                return self._pid(), os.EX_OK, None
+                return self._horse.pid, os.EX_OK, None
         raise HorseMonitorTimeoutException
-
-    def _read(self) -> horse.Report | None:
-        """What the horse says; None if it died in the middle of it."""
-        try:
-            return None if self._pipe is None else cast(horse.Report, self._pipe.recv())
-        except (EOFError, OSError):
-            return None
-
-    def _death(self) -> tuple[int | None, int | None, Any]:
-        """How the horse died. What it had not begun goes back."""
-        self._take_back_the_next()
-        self._ahead = None  # or others have it by now
-        if self._process is None:
-            return 0, os.EX_TEMPFAIL << 8, None
-        self._process.join(DYING)
-        if self._process.is_alive():  # what it said made no sense
-            self._process.kill()
-            self._process.join()
-        code = self._process.exitcode or 0
-        return self._pid(), -code if code < 0 else (code << 8 or os.EX_TEMPFAIL << 8), None
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """End the running job: gently, so that the models stay, and if that does not help with the process.
@@ -307,24 +242,16 @@ class ResidentWorker(FencedWorker):
         if job_id is not None and sig == signal.SIGKILL:
             if job_id != self._running:  # it has ended while the wish was on its way
                 return
-            self._wanted.value = job_id.encode()
-            self._signal_horse(pid, signal.SIGUSR1)
+            self._horse.stop_softly(job_id)
             timer = threading.Timer(STOP_GRACE, self._kill_if_still_on, (pid, job_id))
             timer.daemon = True
             timer.start()
         else:
-            self._signal_horse(pid, sig)
+            self._horse.signal(sig)
 
     def _kill_if_still_on(self, pid: int, job_id: str) -> None:
         if self._horse_pid == pid and self._running == job_id:
-            self._signal_horse(pid, signal.SIGKILL)
-
-    @staticmethod
-    def _signal_horse(pid: int, sig: signal.Signals) -> None:
-        try:
-            os.kill(pid, sig)
-        except ProcessLookupError:
-            pass
+            self._horse.signal(signal.SIGKILL)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """RQ's, and have the job ended if its horse left that; afterwards the wish to stop it is over."""
@@ -410,7 +337,7 @@ class ResidentWorker(FencedWorker):
                     continue
                 if self.should_run_maintenance_tasks:
                     self.run_maintenance_tasks()
-                if self._ahead is None and not (self._horse_is_alive() and self._closer.has_room(POLL_SECONDS)):
+                if self._ahead is None and not (self._horse.is_alive and self._closer.has_room(POLL_SECONDS)):
                     continue
                 if self._time_to_expire.has_come():
                     self.jobs.expire_due()
@@ -550,9 +477,9 @@ class ResidentWorker(FencedWorker):
             started_at=self._born,
             models=list(self._about.get("models", ())),
             arithmetic=dict(self._about.get("arithmetic", {})),
-            memory_bytes=resident_memory(self._pid()) if self._pid() else 0,
+            memory_bytes=resident_memory(self._horse.pid) if self._horse.pid else 0,
             jobs_done=self._jobs_done,
-            restarts=max(0, self._spawned - 1),
+            restarts=max(0, self._horse.births - 1),
         )
 
     def run_maintenance_tasks(self) -> None:
@@ -570,7 +497,7 @@ class ResidentWorker(FencedWorker):
             self._take_back_the_next()
             if (found := self._next_in_hand()) is not None:
                 self.execute_job(*found)
-            self._bury_horse()
+            self._end_horse()
             end = time.monotonic() + self.settings.drain_timeout
             while not self._closer.is_done(POLL_SECONDS / 10) and not self._drained and time.monotonic() < end:
                 self._beat(force=False)
@@ -583,7 +510,7 @@ class ResidentWorker(FencedWorker):
             os._exit(os.EX_TEMPFAIL if self._drain_timer is None else os.EX_OK)
 
     def _say_farewell(self) -> None:
-        self._bury_horse()
+        self._end_horse()
         self._janitor.end()
         try:
             self._fleet.leave(self.name)
@@ -610,4 +537,4 @@ class ResidentWorker(FencedWorker):
     def _drain_expired(self) -> None:
         self._drained = True
         if self._horse_pid:
-            self._signal_horse(self._horse_pid, signal.SIGKILL)
+            self._horse.signal(signal.SIGKILL)

@@ -34,4 +34,4 @@ class Trainer(ResidentWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """The worker's; afterwards the process with TensorFlow in it ends."""
         super().execute_job(job, queue)
-        self._bury_horse()
+        self._end_horse()

@@ -1,0 +1,125 @@
+"""The process of the horse as its parent sees it: born, fed, listened to, stopped, dead."""
+
+import ctypes
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from multiprocessing.context import SpawnProcess
+from typing import Final, cast
+
+from worker.resident import horse
+
+log = logging.getLogger(__name__)
+
+#: seconds that a process whose pipe has ended takes to end itself
+DYING: Final = 1.0
+
+
+class Sign(Enum):
+    """What a horse that was waited for has given."""
+
+    NOTHING = 0
+    REPORT = 1
+    DEATH = 2
+
+
+class HorseProcess:
+    """At most one process at a time.
+
+    Args:
+        orders: what it is told at its birth.
+    """
+
+    def __init__(self, orders: Callable[[], horse.Orders]) -> None:
+        self._orders = orders
+        self._process: SpawnProcess | None = None
+        self._pipe: multiprocessing.connection.Connection | None = None
+        self._wanted: horse.SharedText = multiprocessing.RawArray(ctypes.c_char, 64)
+        self.births = 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is one."""
+        return self._process is not None and self._process.is_alive()
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0: there is none."""
+        return self._process.pid or 0 if self._process is not None else 0
+
+    def spawn(self) -> None:
+        """Start one, after the end of the one before. From the main thread only.
+
+        The kernel's death signal follows the thread that spawned.
+        """
+        self.bury()
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._wanted = context.RawArray(ctypes.c_char, 64)
+        self._process = context.Process(
+            target=horse.main, args=(theirs, self._wanted, self._orders()), name="horse", daemon=True
+        )
+        self._process.start()
+        self.births += 1
+        theirs.close()
+
+    def bury(self) -> None:
+        """End it, if there is one."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.join(0.5)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+            self._process.close()
+        self._pipe = self._process = None
+
+    def send(self, order: horse.Order) -> None:
+        """Give it a job. Whether it is dead, `wait` tells."""
+        with suppress(OSError):
+            if self._pipe is not None:
+                self._pipe.send(order)
+
+    def wait(self, seconds: float) -> Sign:
+        """Wait for a report or for its death; for so long."""
+        if self._pipe is None or self._process is None:
+            return Sign.DEATH
+        ready = multiprocessing.connection.wait([self._pipe, self._process.sentinel], seconds)
+        if not ready:
+            return Sign.NOTHING
+        return Sign.REPORT if self._pipe in ready else Sign.DEATH
+
+    def read(self) -> horse.Report | None:
+        """What it says; None if it died in the middle of that."""
+        try:
+            return None if self._pipe is None else cast(horse.Report, self._pipe.recv())
+        except (EOFError, OSError):
+            return None
+
+    def wait_status(self) -> int:
+        """How the dead one died, as `os.wait` tells it."""
+        if self._process is None:
+            return os.EX_TEMPFAIL << 8
+        self._process.join(DYING)
+        if self._process.is_alive():  # what it said made no sense
+            self._process.kill()
+            self._process.join()
+        code = self._process.exitcode or 0
+        return -code if code < 0 else (code << 8 or os.EX_TEMPFAIL << 8)
+
+    def stop_softly(self, job_id: str) -> None:
+        """Interrupt a job, if that is the one it is at; the process stays."""
+        self._wanted.value = job_id.encode()
+        self.signal(signal.SIGUSR1)
+
+    def signal(self, sig: signal.Signals) -> None:
+        """Send it a signal, if it lives."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
