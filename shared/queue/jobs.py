@@ -135,24 +135,20 @@ class JobQueue:
 
     @queue_errors()
     def submit(
-        self, requests: Sequence[JobRequest], client: str | None = None, waiting: Waiting | None = None
+        self, requests: Sequence[JobRequest], client: str | None = None, unless: Iterable[str] = ()
     ) -> list[Submitted]:
-        """Put jobs into the queue: all of them or none.
+        """Put jobs into the queue: all of them or none, in one step with looking for room.
 
         Args:
             requests: the jobs.
             client: who brings them, if they are to count against a client's own limit.
-            waiting: how many jobs wait, if the caller has asked a moment ago.
+            unless: cache keys; if one of them is answered already, nothing is submitted, and the list is empty.
 
         Raises:
             BadInputError: "too_large": more than would fit into an empty queue.
             PublicError: "queue_full".
             TransientError: "queue_down".
         """
-        if waiting is None:
-            self.check_room(len(requests), client)
-        else:
-            self.room.check(len(requests), client, waiting)
         # asked for here, because RQ would ask in the middle of the pipeline
         version = self.lanes.interactive.get_redis_server_version()
         pipe = self.redis.pipeline()
@@ -186,7 +182,10 @@ class JobQueue:
             self.room.clients.add(client, [request.id for request in requests], datetime.now(UTC).timestamp(), pipe)
         for lane in self.lanes:
             pipe.llen(lane.key)
-        *replies, interactive, bulk = pipe.execute()
+        replies = self.room.admit(pipe, len(requests), client, map(keys.cached, unless))
+        if replies is None:
+            return []
+        interactive, bulk = replies[-2:]
         positions = _positions(requests, interactive, bulk)
         return [Submitted(place, text(replies[at])) for place, at in zip(positions, news, strict=True)]
 
