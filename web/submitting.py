@@ -10,7 +10,7 @@ from shared import logs
 from shared.entries import ModelEntry
 from shared.errors import BadInputError
 from shared.jobs import JobOptions, JobRequest, JobState, cache_key, result_key
-from shared.queue import CacheEntry
+from shared.queue import CacheEntry, Submitted
 from shared.videos import VideoOptions
 from web.access import owner
 from web.access_log import note_jobs
@@ -91,14 +91,18 @@ def submit(
         if entry.task == "classification" and any(file.is_video for file in files):
             raise BadInputError("invalid_option", f"model: {entry.name} looks at pictures only, not at videos.")
     wanted = [(file, entry, _cache_key(parts, file, entry, options)) for file in files for entry in entries]
+    if len(entries) == 1 and not any(file.is_taken for file in files):
+        # nearly always all of it is new: then this is all
+        requests = [_request(file, entry, options, terms, key) for file, entry, key in wanted]
+        submitted = parts.queue.submit(requests, client(), [key for _, _, key in wanted])
+        if submitted:
+            accepted = [_accepted(file.for_job().job_id, entry, JobState.QUEUED) for file, entry, _ in wanted]
+            return _made(accepted, files, submitted)
     found, waiting = parts.queue.before_submit([key for _, _, key in wanted], client())
     known = [_known(parts, entry, job) for (_, entry, _), job in zip(wanted, found, strict=True)]
-    new, copies = known.count(None), len(entries) > 1 or any(file.is_taken for file in files)
-    if copies and new:
+    if new := known.count(None):
         parts.queue.room.check(new, client(), waiting)  # before anything is copied
-    requests: list[JobRequest] = []
-    inputs: list[IncomingFile] = []
-    accepted: list[Accepted] = []
+    requests, inputs, accepted = [], [], []
     for (file, entry, key), job_id in zip(wanted, known, strict=True):
         if job_id is not None:
             accepted.append(_accepted(job_id, entry, JobState.FINISHED, cached=True))
@@ -107,19 +111,23 @@ def submit(
         inputs.append(taken)
         requests.append(_request(taken, entry, options, terms, key))
         accepted.append(_accepted(taken.job_id, entry, JobState.QUEUED))
-    # to copy takes time, in which others come
-    submitted = parts.queue.submit(requests, client(), None if copies else waiting) if requests else []
-    for taken in inputs:
-        taken.claim()
+    made = _made(accepted, inputs, parts.queue.submit(requests, client()) if requests else [])
     if terms.webhook is not None:
         for item in accepted:
             if item.cached:  # the others' came with their jobs
                 parts.queue.hooks.add(item.id, terms.webhook)
-    new_jobs = {taken.job_id: job for taken, job in zip(inputs, submitted, strict=True)}
+    return made
+
+
+def _made(accepted: list[Accepted], inputs: list[IncomingFile], submitted: list[Submitted]) -> Made:
+    """What was made, when the new jobs are in the queue, which have these inputs."""
+    for file in inputs:
+        file.claim()
+    new = {file.job_id: job for file, job in zip(inputs, submitted, strict=True)}
     for item in accepted:
-        if item.id in new_jobs:
-            item.position = new_jobs[item.id].position
-    return Made(accepted, {job_id: job.news for job_id, job in new_jobs.items()})
+        if item.id in new:
+            item.position = new[item.id].position
+    return Made(accepted, {job_id: job.news for job_id, job in new.items()})
 
 
 def answer(parts: Services, made: Made, files: int) -> Response:

@@ -8,7 +8,7 @@ from shared.queue.connection import connect, queue_errors
 from shared.queue.events import Events
 from shared.queue.fleet import Fleet, WorkerInfo
 from shared.queue.hooks import Delivery, Hooks
-from shared.queue.jobs import CacheEntry, CancelOutcome, JobPage, JobQueue, JobRecord
+from shared.queue.jobs import CacheEntry, CancelOutcome, JobPage, JobQueue, JobRecord, Submitted
 from shared.queue.lanes import Lane, Lanes
 from shared.queue.parts import PartOrder, PartProgress, Parts, PartsPendingError
 from shared.queue.tally import Tally
@@ -29,6 +29,7 @@ __all__ = [
     "PartProgress",
     "Parts",
     "PartsPendingError",
+    "Submitted",
     "Tally",
     "WorkerInfo",
     "connect",

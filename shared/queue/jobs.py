@@ -1,7 +1,7 @@
 """Jobs in Redis: submit, look up, list, cancel, forget. RQ keeps them; this is the one place that asks it."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -135,24 +135,20 @@ class JobQueue:
 
     @queue_errors()
     def submit(
-        self, requests: Sequence[JobRequest], client: str | None = None, waiting: Waiting | None = None
+        self, requests: Sequence[JobRequest], client: str | None = None, unless: Iterable[str] = ()
     ) -> list[Submitted]:
-        """Put jobs into the queue: all of them or none.
+        """Put jobs into the queue: all of them or none, in one step with looking for room.
 
         Args:
             requests: the jobs.
             client: who brings them, if they are to count against a client's own limit.
-            waiting: how many jobs wait, if the caller has asked a moment ago.
+            unless: cache keys; if one of them is answered already, nothing is submitted, and the list is empty.
 
         Raises:
             BadInputError: "too_large": more than would fit into an empty queue.
             PublicError: "queue_full".
             TransientError: "queue_down".
         """
-        if waiting is None:
-            self.check_room(len(requests), client)
-        else:
-            self.room.check(len(requests), client, waiting)
         # asked for here, because RQ would ask in the middle of the pipeline
         version = self.lanes.interactive.get_redis_server_version()
         pipe = self.redis.pipeline()
@@ -186,16 +182,12 @@ class JobQueue:
             self.room.clients.add(client, [request.id for request in requests], datetime.now(UTC).timestamp(), pipe)
         for lane in self.lanes:
             pipe.llen(lane.key)
-        *replies, interactive, bulk = pipe.execute()
+        replies = self.room.admit(pipe, len(requests), client, map(keys.cached, unless))
+        if replies is None:
+            return []
+        interactive, bulk = replies[-2:]
         positions = _positions(requests, interactive, bulk)
         return [Submitted(place, text(replies[at])) for place, at in zip(positions, news, strict=True)]
-
-    @queue_errors()
-    def check_room(self, more: int, client: str | None = None) -> None:
-        """Raises what `submit` would, for so many jobs: `PublicError("queue_full")`, or "too_large"."""
-        pipe = self.redis.pipeline(transaction=False)
-        self.room.ask(client, pipe)
-        self.room.check(more, client, self.room.read(client, iter(pipe.execute())))
 
     @queue_errors()
     def before_submit(self, cache_keys: Sequence[str], client: str) -> tuple[list[CacheEntry | None], Waiting]:
@@ -537,18 +529,6 @@ class JobQueue:
         )
 
     # -- the cache of answers
-
-    @queue_errors()
-    def find_cached(self, cache_key: str, arithmetics: Collection[str] | None = None) -> str | None:
-        """Id of a finished job with the same bytes, model and options.
-
-        Args:
-            cache_key: of `shared.jobs.cache_key`.
-            arithmetics: only if it was computed in one of these (`shared.results.ModelUsed.arithmetic`); None: in any.
-        """
-        found = self.redis.get(keys.cached(cache_key))
-        job_id, _, arithmetic = text(found).partition(" ") if found else ("", "", "")
-        return job_id if job_id and (arithmetics is None or arithmetic in arithmetics) else None
 
     @queue_errors()
     def remember_cached(

@@ -1,15 +1,39 @@
 """How many jobs may wait, in all and of one client."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 import redis
 from redis.client import Pipeline
 
 from shared.errors import BadInputError, PublicError
+from shared.queue import keys
 from shared.queue.clients import Clients
 from shared.queue.lanes import Lanes
 from shared.settings import Settings
+
+# Do what a pipeline has if there is room for it, and nothing is known that makes it needless: in one step, so that no
+# two senders fill the same room. KEYS: both lanes, both registries of jobs that wait for their parts, the jobs of the
+# client, keys that must not exist. ARGV: jobs, limit of all, limit of the client (-1: there is none), then of each
+# command the number of its words and the words. 0: something is known; numbers of jobs that wait: there is no room;
+# else the answers to the commands, as a list in a list.
+_ADMIT: Final = """
+for i = 6, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then return 0 end
+end
+local more, most = tonumber(ARGV[1]), tonumber(ARGV[3])
+local all = redis.call('LLEN', KEYS[1]) + redis.call('LLEN', KEYS[2])
+all = all + redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4])
+local mine = redis.call('ZCARD', KEYS[5])
+if all + more > tonumber(ARGV[2]) or (most >= 0 and mine + more > most) then return {all, mine} end
+local said, at = {}, 4
+while at <= #ARGV do
+  local last = at + tonumber(ARGV[at])
+  table.insert(said, redis.call(unpack(ARGV, at + 1, last)))
+  at = last + 1
+end
+return {said}
+"""
 
 
 class Waiting(NamedTuple):
@@ -22,9 +46,10 @@ class Waiting(NamedTuple):
 
 
 class Room:
-    """Says whether there is room for more jobs. Asks as a part of a pipeline, so that it costs no round trip."""
+    """Says whether there is room for more jobs, and lets them in."""
 
     def __init__(self, connection: redis.Redis, lanes: Lanes, settings: Settings) -> None:
+        self._redis = connection
         self.clients = Clients(connection)
         self._lanes = lanes
         self._settings = settings
@@ -41,6 +66,36 @@ class Room:
         """What the pipeline answered to `ask`, from the next of its replies on."""
         lanes = sum(next(replies) + next(replies) for _ in self._lanes)
         return Waiting(lanes, 0 if client is None else next(replies))
+
+    def admit(self, pipeline: Pipeline, more: int, client: str | None, unless: Iterable[str] = ()) -> list[Any] | None:
+        """Do what a pipeline has, all of it or nothing, if there is room for so many more jobs.
+
+        Args:
+            pipeline: is not executed.
+            more: jobs that it makes.
+            client: who brings them, if they are to count against a client's own limit.
+            unless: if one of these keys is there, nothing is done.
+
+        Returns:
+            The replies to its commands; None if one of the keys is there.
+
+        Raises:
+            PublicError, BadInputError: as `check`.
+        """
+        names = [lane.key for lane in self._lanes] + [lane.deferred_job_registry.key for lane in self._lanes]
+        names += [keys.client(client or ""), *unless]
+        most = -1 if client is None else self._settings.max_queue_per_client
+        words: list[Any] = [more, self._settings.max_queue, most]
+        for command, _ in pipeline.command_stack:
+            words += [len(command), *command]
+        while True:
+            # the text each time: to make sure that Redis has it would be a round trip
+            said = self._redis.eval(_ADMIT, len(names), *names, *words)
+            if said == 0:
+                return None
+            if isinstance(said[0], list):
+                return said[0]
+            self.check(more, client, Waiting(*said))  # may find that jobs of the client have ended: then again
 
     def check(self, more: int, client: str | None, waiting: Waiting) -> None:
         """Raises `PublicError("queue_full")`, or `BadInputError("too_large")` for more than would ever fit."""

@@ -118,9 +118,7 @@ def test_twice_gives_the_same_and_counts_once(
     assert pipeline._tools is not None
     computed_in = pipeline._tools.about["arithmetic"][MODEL]
     assert computed_in == result_of(storage, request.id).model.arithmetic
-    assert jobs.find_cached(request.cache_key) == request.id
-    assert jobs.find_cached(request.cache_key, {"openvino/f8", computed_in}) == request.id
-    assert jobs.find_cached(request.cache_key, {"openvino/f8"}) is None
+    assert jobs.before_submit([request.cache_key], "anna")[0] == [(request.id, computed_in)]
 
 
 def test_options_are_obeyed(storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path) -> None:
@@ -232,5 +230,6 @@ def test_a_video_counts_though_redis_was_away_at_its_end(
         run(connection, settings, request)
     assert storage.get(result_key(request.id, "result.json")) == document
     assert Tally(connection).phases()["video join"].jobs == 1
-    assert JobQueue(connection, settings).find_cached(request.cache_key) == request.id
+    found, _ = JobQueue(connection, settings).before_submit([request.cache_key], "anna")
+    assert [entry and entry.job_id for entry in found] == [request.id]
     assert list(storage.list("parts/")) == []
