@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     origins.register(app, settings)
     access.register(app, settings)
     describing.register(app)
-    limits.register(app, settings)
+    limits.register(app, settings, app.extensions[EXTENSION])
     blueprints = (
         uploads.bp,
         again.bp,

@@ -1,19 +1,24 @@
 """How much one client may ask for. A client is an API key, or else an address."""
 
 from functools import lru_cache
+from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
-from typing import Final, cast
+from typing import Final
 
 from apiflask import APIFlask
-from flask import Response, g, request
+from flask import Response, current_app, g, request
+from flask.typing import ResponseReturnValue
+from flask_limiter import Limiter
 from limits import parse_many
+from limits.errors import StorageError
 
+from shared.errors import TransientError
 from shared.queue import queue_errors
-from shared.queue.rates import Allowance, Rate, Rates
 from shared.settings import Settings
 from web.access import owner
 from web.choosing import Models
-from web.services import services
+from web.services import Services
+from web.services import services as current_services
 
 #: what brings files: there must be room in the queue before a body is read
 BRINGS_FILES: Final = frozenset({"uploads.upload", "again.again"})
@@ -23,54 +28,59 @@ LIMITED: Final = BRINGS_FILES | {"trainings.create", "streams.create", "access.s
 _V6_NETWORK: Final = 64
 
 
-def register(app: APIFlask, settings: Settings) -> None:
-    """Count the requests of each client in our Redis. Raises `ValueError` for a RATE_LIMIT that is none."""
-    rates = None if settings.rate_limit == "off" else _rates(settings.rate_limit)
-    app.before_request(lambda: _look(rates))
-    app.after_request(_add_headers)
+def register(app: APIFlask, settings: Settings, services: Services) -> None:
+    """Count the requests of each client in our Redis, and look for room for the files that they bring.
 
-
-def _rates(limit: str) -> Rates:
-    try:
-        parsed = parse_many(limit)
-    except ValueError:
-        raise ValueError(f"RATE_LIMIT={limit!r} is none; 600/minute is.") from None
-    return Rates([Rate(item.amount, item.get_expiry()) for item in parsed])
-
-
-def _look(rates: Rates | None) -> None:
-    """Refuse what is one too many, and files that there is no room for, before the body is read.
-
-    All that Redis is asked for then is asked in one round trip.
+    Raises `ValueError` for a RATE_LIMIT that is none.
     """
-    brings_files = request.endpoint in BRINGS_FILES
-    if request.endpoint not in LIMITED or request.method != "POST" or not (rates or brings_files):
+    if settings.rate_limit != "off":
+        _count(app, settings, services)
+    app.before_request(_look_for_room)
+
+
+def _count(app: APIFlask, settings: Settings, services: Services) -> None:
+    try:
+        parse_many(settings.rate_limit)
+    except ValueError:
+        raise ValueError(f"RATE_LIMIT={settings.rate_limit!r} is none; 600/minute is.") from None
+    app.after_request(_no_retry_of_what_is_done)  # the limiter's own comes before: the last registered is the first
+    limiter = Limiter(
+        client,
+        app=app,
+        default_limits=[settings.rate_limit],
+        storage_uri="redis://",
+        storage_options={
+            "connection_pool": services.queue.redis.connection_pool,  # type: ignore[dict-item]
+            "key_prefix": "dropsight:limits",
+            "wrap_exceptions": True,
+        },
+        strategy="sliding-window-counter",
+        headers_enabled=True,
+    )
+    limiter.request_filter(lambda: request.endpoint not in LIMITED or request.method != "POST")
+    app.register_error_handler(StorageError, _redis_away)
+
+
+def _no_retry_of_what_is_done(response: Response) -> Response:
+    """The limiter says at every answer when its count begins anew; to come again is for those who were sent away."""
+    if response.status_code not in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        response.headers.pop("Retry-After", None)
+    return response
+
+
+def _look_for_room() -> None:
+    """Refuse files that there is no room for, before the body is read. What is asked of Redis is one round trip."""
+    if request.endpoint not in BRINGS_FILES or request.method != "POST":
         return
-    parts, name = services(), client()
+    parts, name = current_services(), client()
     room = parts.queue.room
     with queue_errors():
         pipe = parts.queue.redis.pipeline(transaction=False)
-        if rates:
-            rates.hit(name, request.endpoint, pipe)
-        if brings_files:
-            room.ask(name, pipe)
-            Models.ask(parts, pipe)
+        room.ask(name, pipe)
+        Models.ask(parts, pipe)
         replies = iter(pipe.execute())
-    if rates:
-        g.allowance = rates.read(replies)
-        g.allowance.check()
-    if brings_files:
-        room.check(1, name, room.read(name, replies))
-        g.models = Models.read(parts, replies)
-
-
-def _add_headers(response: Response) -> Response:
-    allowance = cast(Allowance | None, g.get("allowance"))
-    if allowance is not None:
-        response.headers["X-RateLimit-Limit"] = str(allowance.rate.amount)
-        response.headers["X-RateLimit-Remaining"] = str(allowance.remaining)
-        response.headers["X-RateLimit-Reset"] = str(allowance.reset)
-    return response
+    room.check(1, name, room.read(name, replies))
+    g.models = Models.read(parts, replies)
 
 
 def client() -> str:
@@ -91,3 +101,8 @@ def _of_address(address: str) -> str:
         network = int(parsed) >> (128 - _V6_NETWORK) << (128 - _V6_NETWORK)
         return f"address:{IPv6Address(network)}/{_V6_NETWORK}"
     return f"address:{parsed}"
+
+
+def _redis_away(_error: StorageError) -> ResponseReturnValue:
+    away = TransientError("queue_down", "The queue cannot be reached at the moment.", retry_after=5)
+    return current_app.handle_user_exception(away)

@@ -60,11 +60,6 @@ def client(name: str) -> str:
     return f"dropsight:client:{name}"
 
 
-def rate(client: str, kind: str, amount: int, seconds: int) -> str:
-    """Hash that counts the requests of a kind of a client, against one rate."""
-    return f"dropsight:rate:{kind}:{amount}:{seconds}:{client}"
-
-
 def hook(hook_id: str) -> str:
     """A delivery of a webhook."""
     return f"dropsight:hook:{hook_id}"
