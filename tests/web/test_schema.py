@@ -1,13 +1,14 @@
 """The API against its own description: whatever is sent, no 5xx, and no answer that the description does not have."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import schemathesis
 from apiflask import APIFlask
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
@@ -39,6 +40,7 @@ CHECKS = [
     status_code_conformance,
 ]
 EXAMPLES = 40
+SEEDS = 5
 
 
 @pytest.fixture
@@ -121,7 +123,6 @@ def test_answers_are_as_described(
         @hypothesis_settings(
             max_examples=EXAMPLES,
             deadline=None,
-            derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),
         )
@@ -134,7 +135,7 @@ def test_answers_are_as_described(
             case.validate_response(response, checks=CHECKS)
 
         try:
-            ask()
+            _with_some_seed(ask)
         except Unsatisfiable:
             continue  # nothing about it that could be wrong
         except (FailureGroup, Failure) as failure:
@@ -143,3 +144,18 @@ def test_answers_are_as_described(
     print(f"{mode.value}: {statuses.total()} requests, {dict(statuses.most_common())}")
     assert not failures, "\n\n".join(failures)
     assert statuses.total() > 50
+
+
+def _with_some_seed(ask: Callable[[], None]) -> None:
+    """Ask with the first seed that the generator can go through with.
+
+    Schemathesis 4.32 fails over a file in a form now and then, before anything is asked of us.
+    """
+    for number in range(SEEDS):
+        try:
+            seed(number)(ask)()
+        except ValueError as error:
+            if "Unsupported type: 'Binary'" not in str(error) or number == SEEDS - 1:
+                raise
+        else:
+            return
