@@ -8,9 +8,10 @@ from shared.queue.connection import connect, queue_errors
 from shared.queue.events import Events
 from shared.queue.fleet import Fleet, WorkerInfo
 from shared.queue.hooks import Delivery, Hooks
-from shared.queue.jobs import CacheEntry, CancelOutcome, JobPage, JobQueue, JobRecord, Submitted
+from shared.queue.jobs import JobQueue
 from shared.queue.lanes import Lane, Lanes
 from shared.queue.parts import PartOrder, PartProgress, Parts, PartsPendingError
+from shared.queue.records import CacheEntry, CancelOutcome, JobPage, JobRecord, Submitted
 from shared.queue.tally import Tally
 
 __all__ = [

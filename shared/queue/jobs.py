@@ -3,111 +3,48 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 import redis
-from pydantic import BaseModel, ValidationError
 from rq import Retry
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import CanceledJobRegistry
 from rq.serializers import JSONSerializer
-from rq.utils import utcformat, utcparse
+from rq.utils import utcformat
 
 from shared.errors import PublicError
-from shared.jobs import JOB_FUNCTION, ErrorInfo, JobRequest, JobState, Priority, Progress
+from shared.jobs import JOB_FUNCTION, JobRequest, JobState, Priority, Progress
 from shared.queue import keys, scripts
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
 from shared.queue.hooks import Hooks
 from shared.queue.lanes import Lanes, place
 from shared.queue.parts import Parts
+from shared.queue.records import (
+    EXPIRED,
+    CacheEntry,
+    CancelOutcome,
+    Change,
+    JobPage,
+    JobRecord,
+    Submitted,
+    cache_entry,
+    is_late,
+    public_state,
+    record_of,
+    state_of,
+)
 from shared.queue.room import Room, Waiting
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_STATES: Final = {
-    JobStatus.CREATED: JobState.QUEUED,
-    JobStatus.QUEUED: JobState.QUEUED,
-    JobStatus.DEFERRED: JobState.RUNNING,  # it waits for its parts, which run
-    JobStatus.SCHEDULED: JobState.QUEUED,
-    JobStatus.STARTED: JobState.RUNNING,
-    JobStatus.FINISHED: JobState.FINISHED,
-    JobStatus.FAILED: JobState.FAILED,
-    JobStatus.STOPPED: JobState.CANCELED,
-    JobStatus.CANCELED: JobState.CANCELED,
-}
-
-#: an RQ failure without words of ours: the worker died, and others gave up after the last attempt
-CRASHED: Final = ErrorInfo(code="crashed", message="The worker died while working on this file, also when tried again.")
-
 #: seconds for which a worker that has a deleted job can find out; longer than any job may take
 DELETED_SECONDS: Final = 24 * 3600
-
-EXPIRED: Final = ErrorInfo(code="expired", message="This file was not finished by the deadline of its sender.")
-
-
-class JobRecord(BaseModel):
-    """A job as Redis knows it."""
-
-    request: JobRequest
-    state: JobState
-    position: int | None = None
-    progress: Progress | None = None
-    attempts: int = 0
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    expires_at: datetime | None = None
-    error: ErrorInfo | None = None
-    worker: str | None = None
-    """the one that had it last"""
-
-
-class JobPage(NamedTuple):
-    """A page of a list, and where the next begins."""
-
-    records: list[JobRecord]
-    next: str | None
-
-
-class Submitted(NamedTuple):
-    """A job that was put into the queue."""
-
-    position: int
-    """1 for the next to be run"""
-    news: str
-    """the newest entry of its events, to wait from there"""
-
-
-class CacheEntry(NamedTuple):
-    """The finished job that answers a cache key."""
-
-    job_id: str
-    arithmetic: str
-    """in which it was computed (`shared.results.ModelUsed.arithmetic`)"""
-
-
-class Change(NamedTuple):
-    """What became of a job that was waited for."""
-
-    news: str | None
-    """the newest entry of its events; None if there was none in time"""
-    ended: bool
-    record: JobRecord | None
-    """of a job that has ended; None for one that is gone, too"""
-
-
-class CancelOutcome(StrEnum):
-    """What became of a wish to cancel."""
-
-    CANCELED = "canceled"
-    STOPPING = "stopping"
-    TOO_LATE = "too_late"
 
 
 class JobQueue:
@@ -206,7 +143,7 @@ class JobQueue:
             pipe.get(keys.cached(cache_key))
         replies = iter(pipe.execute())
         waiting = self.room.read(client, replies)
-        return [_cache_entry(found) for found in replies], waiting
+        return [cache_entry(found) for found in replies], waiting
 
     def _add_to_owner(self, request: JobRequest, owner: str, pipe: "redis.client.Pipeline") -> None:
         longest = max(self._settings.result_ttl, self._settings.failure_ttl)
@@ -231,7 +168,7 @@ class JobQueue:
     def get_many(self, job_ids: Sequence[str], *, positions: bool = True) -> list[JobRecord | None]:
         """The jobs in the order asked for; None for those that Redis does not know (any more)."""
         records = self._read(job_ids)
-        if any(_is_late(record) for record in records) and self.expire_due():
+        if any(is_late(record) for record in records) and self.expire_due():
             records = self._read(job_ids)  # no worker was there to see to it
         if positions:
             self._add_positions(records)
@@ -245,6 +182,9 @@ class JobQueue:
             pipe.ttl(key)
         found = pipe.execute()
         return [self._record(job_id, found[2 * i], found[2 * i + 1]) for i, job_id in enumerate(job_ids)]
+
+    def _record(self, job_id: str, fields: Mapping[bytes | str, bytes | str], ttl: int) -> JobRecord | None:
+        return record_of(Job(job_id, connection=self.redis, serializer=JSONSerializer), fields, ttl, self._settings)
 
     @queue_errors()
     def await_change(self, job_id: str, seen: str, timeout: float) -> Change:
@@ -261,8 +201,12 @@ class JobQueue:
         pipe.ttl(Job.key_for(job_id))
         news, fields, ttl = pipe.execute()
         status = fields.get(b"status")
-        ended = status is None or _STATES[JobStatus(text(status))].is_final
-        return Change(self.events.read(news).get(job_id), ended, self._record(job_id, fields, ttl) if ended else None)
+        ended = status is None or state_of(JobStatus(text(status))).is_final
+        return Change(
+            self.events.read(news).get(job_id),
+            ended,
+            self._record(job_id, fields, ttl) if ended else None,
+        )
 
     def _add_positions(self, records: Iterable[JobRecord | None]) -> None:
         queued = [record for record in records if record is not None and record.state is JobState.QUEUED]
@@ -277,39 +221,6 @@ class JobQueue:
         for record, index in zip(queued, indexes, strict=True):
             if index is not None:
                 record.position = place(record.request.priority, index, interactive, bulk)
-
-    def _record(self, job_id: str, fields: Mapping[bytes | str, bytes | str], ttl: int) -> JobRecord | None:
-        job = Job(job_id, connection=self.redis, serializer=JSONSerializer)
-        try:
-            job.restore(fields)
-            request = JobRequest.model_validate(job.kwargs["request"])
-        except (NoSuchJobError, KeyError, ValueError, ValidationError):
-            return None
-        began = fields.get(keys.BEGAN.encode())
-        state = _state_of(job.get_status(refresh=False), has_begun=began is not None)
-        error = None
-        if state is JobState.FAILED:
-            raw = fields.get(keys.ERROR.encode())
-            error = ErrorInfo.model_validate_json(raw) if raw else CRASHED
-        progress = fields.get(keys.PROGRESS.encode())
-        return JobRecord(
-            request=request,
-            state=state,
-            progress=Progress.model_validate_json(progress) if progress and state is JobState.RUNNING else None,
-            attempts=int(fields.get(keys.ATTEMPTS.encode(), 0)),
-            started_at=None if state is JobState.QUEUED else utcparse(text(began)) if began else job.started_at,
-            finished_at=job.ended_at if state.is_final else None,
-            expires_at=self._expiry(job, state, ttl),
-            error=error,
-            worker=job.worker_name,
-        )
-
-    def _expiry(self, job: Job, state: JobState, ttl: int) -> datetime | None:
-        if ttl > 0:
-            return datetime.now(UTC) + timedelta(seconds=ttl)
-        if state in (JobState.FAILED, JobState.CANCELED) and job.ended_at is not None:
-            return job.ended_at + timedelta(seconds=self._settings.failure_ttl)
-        return None
 
     # -- list
 
@@ -367,7 +278,7 @@ class JobQueue:
         return [
             item
             for item, (status, began) in zip(batch, pipe.execute(), strict=True)
-            if status is not None and _state_of(JobStatus(text(status)), has_begun=began is not None) is state
+            if status is not None and public_state(JobStatus(text(status)), has_begun=began is not None) is state
         ]
 
     @queue_errors()
@@ -394,7 +305,7 @@ class JobQueue:
         return {
             job_id
             for job_id, status in zip(job_ids, pipe.execute(), strict=True)
-            if status is not None and not _STATES[JobStatus(text(status))].is_final
+            if status is not None and not state_of(JobStatus(text(status))).is_final
         }
 
     @queue_errors()
@@ -423,7 +334,7 @@ class JobQueue:
         if status is None:
             raise PublicError("not_found", "There is no such job.")
         rq_status = JobStatus(text(status))
-        state = _STATES[rq_status]
+        state = state_of(rq_status)
         if state.is_final:
             return CancelOutcome.CANCELED if state is JobState.CANCELED else CancelOutcome.TOO_LATE
         if rq_status is not JobStatus.STARTED:
@@ -461,7 +372,7 @@ class JobQueue:
             return False
         # read first: a worker that ends the job from now on sees that it is deleted, and leaves nothing of it
         request = self._record(job_id, self.redis.hgetall(job.key), -1)
-        if not _STATES[job.get_status(refresh=False)].is_final:
+        if not state_of(job.get_status(refresh=False)).is_final:
             try:
                 self.cancel(job_id)
             except PublicError as error:
@@ -564,12 +475,6 @@ class JobQueue:
         return max(ages, default=0.0)
 
 
-def _state_of(status: JobStatus, *, has_begun: bool) -> JobState:
-    """The public state. A video whose parts are done is queued once more, which is nobody's business."""
-    state = _STATES[status]
-    return JobState.RUNNING if has_begun and state is JobState.QUEUED else state
-
-
 def _positions(requests: Sequence[JobRequest], interactive: int, bulk: int) -> list[int]:
     """Places of jobs that are the last in their lanes of these lengths, in this order."""
     lengths = {Priority.INTERACTIVE: interactive, Priority.BULK: bulk}
@@ -582,22 +487,6 @@ def _positions(requests: Sequence[JobRequest], interactive: int, bulk: int) -> l
         positions.append(place(request.priority, indexes[request.priority], interactive, bulk))
         indexes[request.priority] += 1
     return positions
-
-
-def _cache_entry(found: bytes | None) -> CacheEntry | None:
-    job_id, _, arithmetic = text(found).partition(" ") if found else ("", "", "")
-    return CacheEntry(job_id, arithmetic) if job_id else None
-
-
-def state_of(status: JobStatus) -> JobState:
-    """What a state of RQ's is in public."""
-    return _STATES[status]
-
-
-def _is_late(record: JobRecord | None) -> bool:
-    if record is None or record.state is not JobState.QUEUED or record.request.deadline is None:
-        return False
-    return datetime.now(UTC) >= record.request.deadline
 
 
 def _delete(job: Job) -> None:

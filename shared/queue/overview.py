@@ -15,8 +15,9 @@ from shared.errors import PublicError
 from shared.jobs import ErrorInfo, JobState, Priority
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
-from shared.queue.jobs import CRASHED, JobQueue, JobRecord
+from shared.queue.jobs import JobQueue
 from shared.queue.parts import video_of
+from shared.queue.records import CRASHED, JobRecord
 from shared.settings import Settings
 
 

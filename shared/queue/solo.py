@@ -18,8 +18,9 @@ from shared.jobs import ErrorInfo, JobState
 from shared.queue import keys, scripts
 from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
-from shared.queue.jobs import CRASHED, CancelOutcome, JobQueue, state_of
+from shared.queue.jobs import JobQueue
 from shared.queue.parts import Parts
+from shared.queue.records import CRASHED, CancelOutcome, state_of
 from shared.queue.work import SoloLane
 from shared.settings import Settings
 

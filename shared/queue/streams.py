@@ -12,7 +12,7 @@ from shared.errors import PublicError
 from shared.jobs import JobState
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
-from shared.queue.jobs import CancelOutcome
+from shared.queue.records import CancelOutcome
 from shared.queue.solo import Kind, SoloQueue, SoloRecord
 from shared.settings import DAY, MINUTE, Settings
 from shared.streams import STREAM_FUNCTION, StreamProgress, StreamRequest

@@ -23,7 +23,7 @@ from shared.errors import BadInputError, PublicError
 from shared.jobs import ErrorInfo
 from shared.queue import JobQueue, Lane, PartsPendingError, keys
 from shared.queue.events import KEPT_AFTER_END
-from shared.queue.jobs import EXPIRED
+from shared.queue.records import EXPIRED
 from shared.queue.work import Work
 from shared.settings import Settings
 from worker.resident import scripts

@@ -30,8 +30,8 @@ from shared.catalog import CatalogReader
 from shared.errors import TransientError
 from shared.jobs import ALLOWED_FUNCTIONS, ErrorInfo
 from shared.queue import Fleet, JobQueue, WorkerInfo
-from shared.queue.jobs import EXPIRED
 from shared.queue.lanes import Taken
+from shared.queue.records import EXPIRED
 from shared.settings import Settings
 from worker.endings import PhotoEndings
 from worker.janitor import JanitorProcess
