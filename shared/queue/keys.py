@@ -14,7 +14,7 @@ TRAINING: Final = "dropsight-training"
 STREAM: Final = "dropsight-streams"
 #: stream of one entry that is renewed with every job pushed
 BELL: Final = "dropsight:bell"
-#: counts the choices between the queues
+#: counts the jobs that were begun while others waited in other queues
 TURN: Final = "dropsight:turn"
 #: sorted set of jobs with a deadline; score: when it is
 DEADLINES: Final = "dropsight:deadlines"

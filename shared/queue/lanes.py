@@ -12,8 +12,10 @@ from uuid import uuid4
 import redis
 from redis.client import Pipeline
 from rq import Queue
+from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker.base import BaseWorker
 
 from shared.jobs import Priority
 from shared.queue import keys
@@ -25,8 +27,8 @@ BULK_SHARE: Final = 5
 
 # KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell, workers. ARGV:
 # share, what the names of jobs begin with, who takes, the field for that, 1 if only one of so many is wanted that there
-# is one for each worker. {number of the lane's queue, job id, fields of the job and their values}, or the bell's newest
-# entry when there is none.
+# is one for each worker. {number of the lane's queue, job id, fields of the job and their values, number of lanes where
+# jobs waited}, or the bell's newest entry when there is none. The turn is counted when the job is begun.
 _TAKE = """
 local busy, waiting = 0, 0
 for lane = 1, 5, 2 do
@@ -37,7 +39,7 @@ end
 if ARGV[5] == '1' and waiting < redis.call('SCARD', KEYS[9]) then return '' end
 local order = {1, 3, 5}
 if busy > 1 then
-  local turn = redis.call('INCR', KEYS[7])
+  local turn = tonumber(redis.call('GET', KEYS[7]) or 0) + 1
   if turn % 2 == 0 then order = {1, 5, 3} end
   if turn % tonumber(ARGV[1]) == 0 then order = {order[2], order[3], 1} end
 end
@@ -46,7 +48,7 @@ for _, lane in ipairs(order) do
   if id then
     local fields = redis.call('HGETALL', ARGV[2] .. id)
     if #fields > 0 then redis.call('HSET', ARGV[2] .. id, ARGV[4], ARGV[3]) end
-    return {lane, id, fields}
+    return {lane, id, fields, busy}
   end
 end
 local rung = redis.call('XREVRANGE', KEYS[8], '+', '-', 'COUNT', 1)
@@ -54,8 +56,20 @@ return rung[1] and rung[1][1] or '0-0'
 """
 
 
+class _Between(IntermediateQueue):
+    """Where a job lies from the dequeue to its start. What is left there is put back by `FencedWorker`."""
+
+    def cleanup(self, worker: BaseWorker, queue: Queue) -> None:
+        """Nothing: RQ's would give up jobs that others are about to begin."""
+
+
 class Lane(Queue):
     """An RQ queue that wakes the workers."""
+
+    @property
+    def intermediate_queue(self) -> IntermediateQueue:
+        """RQ's, which nobody but us cleans."""
+        return _Between(self.key, connection=self.connection)
 
     def push_job_id(self, job_id: str, pipeline: Pipeline | None = None, at_front: bool = False) -> None:
         """RQ's, and ring."""
@@ -75,6 +89,8 @@ class Taken(NamedTuple):
     fields: dict[bytes, bytes]
     #: of this taking: who was given it may begin the job, and nobody who has been given it before and lost it
     token: str
+    #: whether jobs of several lanes waited: to begin it is a turn of its lane
+    contended: bool
 
 
 class Lanes:
@@ -147,8 +163,9 @@ class Lanes:
         )
         if not isinstance(found, list):
             return cast(bytes, found)
-        lane, job_id, fields = found
-        return Taken(text(job_id), lanes[int(lane) // 2], dict(zip(fields[::2], fields[1::2], strict=True)), token)
+        number, job_id, fields, busy = found
+        lane = lanes[int(number) // 2]
+        return Taken(text(job_id), lane, dict(zip(fields[::2], fields[1::2], strict=True)), token, int(busy) > 1)
 
 
 def place(priority: Priority, index: int, interactive: int, bulk: int) -> int:

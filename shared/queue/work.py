@@ -94,7 +94,7 @@ class SoloLane:
             return None
         job_id = text(found)
         fields = cast("dict[bytes, bytes]", self._redis.hgetall(Job.key_for(job_id)))
-        return Taken(job_id, self.lane, fields, uuid4().hex)
+        return Taken(job_id, self.lane, fields, uuid4().hex, contended=False)
 
     def take_ahead(self) -> Taken | None:
         """None: what is done here takes long."""

@@ -283,10 +283,10 @@ def test_a_claim_whose_answer_was_lost_is_made_again_and_holds(bench: Bench) -> 
     begin = bench.redis.register_script(scripts.BEGIN)
     started = bench.queue.started_job_registry.key
     names = [bench.queue.intermediate_queue_key, Job.key_for(job_id), "rq:worker:a", keys.events(job_id)]
-    names += ["rq:execution:e", "rq:executions:j", started]
+    names += ["rq:execution:e", "rq:executions:j", started, keys.TURN]
     claims = [("a", "then", "older"), *[("a", "then", token)] * 2, ("b", "then", token), ("a", "later", token)]
     answers = [
-        begin(keys=names, args=[job_id, keys.CANCEL, worker, moment, 1000.5, order, "j:e", LEASE, keys.TAKEN])
+        begin(keys=names, args=[job_id, keys.CANCEL, worker, moment, 1000.5, order, "j:e", LEASE, keys.TAKEN, 0])
         for worker, moment, order in claims
     ]
     assert answers == [0, 1, 1, 0, 0]

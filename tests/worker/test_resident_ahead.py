@@ -4,13 +4,18 @@ import os
 import random
 import signal
 import time
+import uuid
 
 import pytest
+from rq.job import Job
 
-from shared.jobs import JobState
-from shared.queue import CancelOutcome
+from shared.jobs import JobState, Priority
+from shared.queue import CancelOutcome, keys
 from shared.queue.connection import text
 from tests.worker.resident_bench import LEASE, Bench, wait_for
+from worker.resident import scripts
+
+JOBS = "tests.worker.resident_jobs"
 
 pytestmark = pytest.mark.stack
 
@@ -50,6 +55,42 @@ def test_a_crash_is_not_its_fault(bench: Bench) -> None:
         record = bench.ended(job_id)
         assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, attempts, 1)
     bench.nothing_left()
+
+
+def test_what_goes_back_rings_and_is_nobodys_to_begin(bench: Bench) -> None:
+    """An idle worker hears of it; the order that is still on its way is void, also if an older version takes the job."""
+    job_id = bench.submit("quick")
+    taken = bench.jobs.lanes.take(0)
+    assert taken is not None
+    rung = bench.redis.xrevrange(keys.BELL, count=1)
+    back = bench.redis.register_script(scripts.PUT_BACK)
+    between, job_key = bench.queue.intermediate_queue_key, Job.key_for(job_id)
+    assert back(keys=[bench.queue.key, between, job_key, keys.BELL], args=[job_id, keys.TAKEN]) == 1
+    assert waiting(bench) == [job_id]
+    assert bench.redis.xrevrange(keys.BELL, count=1) != rung
+    bench.redis.lmove(bench.queue.key, between, "LEFT", "RIGHT")
+    begin = bench.redis.register_script(scripts.BEGIN)
+    names = [between, job_key, "rq:worker:a", keys.events(job_id), "rq:execution:e", "rq:executions:j", "started"]
+    words = [job_id, keys.CANCEL, "a", "then", 1000.5, taken.token, "j:e", LEASE, keys.TAKEN, 0]
+    assert begin(keys=[*names, keys.TURN], args=words) == 0
+
+
+def test_bulk_has_its_turns_though_others_go_back(bench: Bench) -> None:
+    """Parts of videos and bulk jobs take turns, also if each is taken ahead and put back before it runs."""
+    named = {}
+    for _ in range(12):
+        named[uuid.uuid4().hex] = "part"
+    for job_id in named:
+        request = {"id": job_id, "input": {"filename": "0.15"}}
+        lane = bench.jobs.lanes.parts
+        job = lane.create_job(f"{JOBS}.slow", kwargs={"request": request}, job_id=job_id, timeout=60, result_ttl=60)
+        lane.enqueue_job(job)
+    for _ in range(6):
+        named[bench.submit("slow", filename="0.15", timeout=60, priority=Priority.BULK)] = "bulk"
+    bench.worker()
+    wait_for(lambda: all(bench.count("ran", job_id) for job_id in named), 30)
+    ran = [named[text(event).split()[1]] for event in bench.redis.lrange("test:events", 0, -1) if event[:3] == b"ran"]
+    assert ran[:12].count("bulk") >= 5, ran
 
 
 def test_none_is_taken_that_another_worker_could_have(bench: Bench) -> None:

@@ -92,6 +92,8 @@ class FencedWorker(Worker):
         self._begin = connection.register_script(scripts.BEGIN)
         self._give_back = connection.register_script(scripts.GIVE_BACK)
         self._put_back = connection.register_script(scripts.PUT_BACK)
+        #: whether to begin the job that comes is a turn of its lane
+        self.contended = False
         self._error: ErrorInfo | None = None
         self._transient = False
         self._away = 0
@@ -122,6 +124,7 @@ class FencedWorker(Worker):
                 execution.key,
                 ExecutionRegistry(job.id, self.connection).key,
                 queue.started_job_registry.key,
+                keys.TURN,
             ],
             args=[
                 job.id,
@@ -133,6 +136,7 @@ class FencedWorker(Worker):
                 execution.composite_key,
                 self.settings.lease,
                 keys.TAKEN,
+                int(self.contended),
             ],
         )
         if begun != 1:
@@ -338,8 +342,8 @@ class FencedWorker(Worker):
 
     def put_back_unbegun(self, job_id: str, queue: Queue) -> bool:
         """Put a job that was taken and not begun back, in front. False: it has been begun, or is not there."""
-        names = [queue.key, queue.intermediate_queue_key, Job.key_for(job_id)]
-        return bool(self._put_back(keys=names, args=[job_id]))
+        names = [queue.key, queue.intermediate_queue_key, Job.key_for(job_id), keys.BELL]
+        return bool(self._put_back(keys=names, args=[job_id, keys.TAKEN]))
 
     def put_back(self, job: Job, execution: Execution, *, at_front: bool) -> bool:
         """Put a started job back into the queue without charging a retry, if its lease was kept; whether it was."""

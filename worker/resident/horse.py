@@ -71,6 +71,8 @@ class Order(NamedTuple):
     execution_id: str
     fields: dict[bytes, bytes]
     """the job's hash in Redis, as the parent found it"""
+    contended: bool
+    """whether jobs of other lanes waited, too: to begin it is a turn of its lane"""
 
 
 class Report(NamedTuple):
@@ -173,7 +175,7 @@ class _SoftStop:
 
 def _run(worker: _HorseWorker, order: Order, stop: _SoftStop) -> Ending | None:
     job_id = order.job_id
-    worker.ending = None
+    worker.ending, worker.contended = None, order.contended
     worker.begin_anew(Execution(order.execution_id, job_id, worker.connection, worker.name))
     job = _HorseJob(job_id, connection=worker.connection, serializer=worker.serializer)
     job.restore(order.fields)  # what happened to it since, the claim finds out

@@ -5,8 +5,9 @@
 
 # Take a job from the intermediate queue, where the dequeue left it, and begin it: from here on it has a lease, and a
 # wish to cancel knows whom to ask. KEYS: intermediate queue, job hash, worker hash, events, execution, executions of
-# the job, started jobs. ARGV: job id, cancel field, worker, now in RQ's form and in seconds, id of the execution, which
-# the taking was given, its name among the started jobs, seconds of the lease, field of the taking.
+# the job, started jobs, turn. ARGV: job id, cancel field, worker, now in RQ's form and in seconds, id of the execution,
+# which the taking was given, its name among the started jobs, seconds of the lease, field of the taking, 1 if it is a
+# turn of its lane.
 # 1: ours; 0: somebody put it back, or it is gone; 2: it was canceled meanwhile. A claim whose answer was lost is made
 # again, in the same words, and is ours then, too.
 BEGIN = """
@@ -29,16 +30,20 @@ redis.call('EXPIRE', KEYS[5], ARGV[8])
 redis.call('ZADD', KEYS[6], ARGV[5] + ARGV[8] + 60, ARGV[6])
 redis.call('EXPIRE', KEYS[6], ARGV[8] + 60)
 redis.call('ZADD', KEYS[7], ARGV[5] + ARGV[8], ARGV[7])
+if ARGV[10] == '1' then redis.call('INCR', KEYS[8]) end
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', 32, '*', 'n', 1)
 redis.call('EXPIRE', KEYS[4], 3600)
 return 1
 """
 
-# Put back what a worker left between dequeue and start. KEYS: queue, intermediate queue, job hash. ARGV: job id.
+# Put back what a worker left between dequeue and start. Who had it may not begin it any more. KEYS: queue, intermediate
+# queue, job hash, bell. ARGV: job id, field of the taking.
 PUT_BACK = """
 if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
 if redis.call('HGET', KEYS[3], 'status') ~= 'queued' then return 0 end
+redis.call('HSET', KEYS[3], ARGV[2], '')
 redis.call('LPUSH', KEYS[1], ARGV[1])
+redis.call('XADD', KEYS[4], 'MAXLEN', 1, '*', 'n', 1)
 return 1
 """
 

@@ -109,6 +109,7 @@ class ResidentWorker(FencedWorker):
         self._no_cleaning_before = 0.0
         self._clock = clock_lead()
         self._last_beat = 0.0
+        self._last_noticed = time.monotonic()
         self._time_to_ask = Every(LOOK_SECONDS)
         self._time_to_expire = Every(LOOK_SECONDS)
         self._said_idle = False
@@ -118,6 +119,7 @@ class ResidentWorker(FencedWorker):
         self._ahead: _Ahead | None = None
         self._handed = False
         self._token = ""
+        self._contended = False
         self._wrote_beside_the_horse = False
         self._born = time.time()
         self._jobs_done = 0
@@ -180,7 +182,7 @@ class ResidentWorker(FencedWorker):
         if not self._horse_pid or self.execution is None:  # stopped while the horse was loading
             return
         if not handed:
-            self._horse.send(horse.Order(job.id, self.execution.id, self._fields))
+            self._horse.send(horse.Order(job.id, self.execution.id, self._fields, self._contended))
         self._memory.begin(self._horse_pid)
         if self._drained:
             self._drain_expired()
@@ -200,7 +202,7 @@ class ResidentWorker(FencedWorker):
             job = None if taken is None else self._job_of(taken)
             if taken is not None and job is not None:
                 self._ahead = _Ahead(job, taken)
-                self._horse.send(horse.Order(job.id, taken.token, taken.fields))
+                self._horse.send(horse.Order(job.id, taken.token, taken.fields, taken.contended))
 
     def _take_back_the_next(self) -> None:
         """What the horse has not begun goes back to the front, for whoever is free; no more is done of it here."""
@@ -215,7 +217,9 @@ class ResidentWorker(FencedWorker):
         end = time.monotonic() + self.job_monitoring_interval * 0.8
         seconds = SOON
         while (left := end - time.monotonic()) > 0:
+            self._notice_silence()
             sign = self._horse.wait(min(seconds, left))
+            self._notice_silence()
             if sign is Sign.NOTHING:
                 self._take_back_the_next()
                 seconds = left
@@ -299,6 +303,8 @@ class ResidentWorker(FencedWorker):
         exc_string: str = "",
     ) -> None:
         """A job that was cut off by the end of this worker goes back to the front, at nobody's cost."""
+        if job.id != self._running:
+            return
         if self.put_back_unbegun(job.id, queue):  # the horse died before that
             return
         if self._drained and self._stopped_job_id != job.id:
@@ -327,7 +333,6 @@ class ResidentWorker(FencedWorker):
             return self._next_in_hand() or self._take_job(0)
         pause = 0.5
         while not self._stop_requested:
-            begin = time.monotonic()
             try:
                 if self._ahead is None:
                     self._ensure_horse()
@@ -342,7 +347,7 @@ class ResidentWorker(FencedWorker):
                 if self._time_to_expire.has_come():
                     self.jobs.expire_due()
                 found = self._next_in_hand() or self._take_job(0) or self._wait_for_job()
-                self._notice_outage(begin)
+                self._notice_silence()
             except (ConnectionError, TimeoutError, TransientError) as error:
                 log.error("Redis: %s", error)
                 self._no_cleaning_before = time.monotonic() + self.settings.lease
@@ -378,7 +383,7 @@ class ResidentWorker(FencedWorker):
         job = None if taken is None else self._job_of(taken)
         if taken is None or job is None:
             return None
-        self._fields, self._token = taken.fields, taken.token
+        self._fields, self._token, self._contended = taken.fields, taken.token, taken.contended
         return job, taken.lane
 
     def _job_of(self, taken: Taken) -> Job | None:
@@ -420,12 +425,12 @@ class ResidentWorker(FencedWorker):
     def maintain_heartbeats(self, job: Job) -> None:
         """RQ's, and end what waits in vain while every worker is busy."""
         self._wrote_beside_the_horse = True
-        begin = time.monotonic()
+        self._notice_silence()
         super().maintain_heartbeats(job)
         self._closer.beat()
         if self._closer.is_stuck:  # this worker gives up as soon as it can
             self._closer.give_back()
-        self._notice_outage(begin)
+        self._notice_silence()
         with suppress(TransientError):  # the next heartbeat sees to it
             self.jobs.expire_due()
 
@@ -437,19 +442,25 @@ class ResidentWorker(FencedWorker):
             self._no_cleaning_before = time.monotonic() + self.settings.lease
         self._clock = clock
 
-    def _notice_outage(self, begin: float) -> None:
-        """Redis was away: the leases ran out, though the workers live. Let them say so before jobs are taken away."""
+    def _notice_silence(self) -> None:
+        """Redis was away, or this process stood still, while nothing was said: the leases ran out, though workers live.
+
+        Let them say so before jobs are taken away. To be called before and after whatever may wait for Redis.
+        """
         now = time.monotonic()
-        if now - begin > self.settings.lease / 2:
+        if now - self._last_noticed > self.settings.lease / 2:
             self._no_cleaning_before = now + self.settings.lease
+        self._last_noticed = now
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
         """RQ's, but not just after Redis was away or the clock has jumped."""
         self._notice_clock()
+        self._notice_silence()
         return time.monotonic() >= self._no_cleaning_before and bool(super().should_run_maintenance_tasks)
 
     def _beat(self, *, force: bool) -> None:
+        self._notice_silence()
         if force:
             self._last_beat = 0.0
         self._closer.beat()
@@ -503,11 +514,13 @@ class ResidentWorker(FencedWorker):
                 self._beat(force=False)
             self._closer.give_back()
         finally:
-            self._say_farewell()
-        if not self._closer.is_done(0):
-            # its threads wait for a disk that hangs, and Python would wait for them
-            logging.shutdown()
-            os._exit(os.EX_TEMPFAIL if self._drain_timer is None else os.EX_OK)
+            try:
+                self._say_farewell()
+            finally:
+                if not self._closer.is_done(0):
+                    # its threads wait for a disk that hangs, and Python would wait for them
+                    logging.shutdown()
+                    os._exit(os.EX_TEMPFAIL if self._drain_timer is None else os.EX_OK)
 
     def _say_farewell(self) -> None:
         self._end_horse()
