@@ -58,7 +58,7 @@ def test_a_crash_is_not_its_fault(bench: Bench) -> None:
 
 
 def test_what_goes_back_rings_and_is_nobodys_to_begin(bench: Bench) -> None:
-    """An idle worker hears of it; the order that is still on its way is void, also if an older version takes the job."""
+    """An idle worker hears of it; the order that is still on its way is void, also if an older version has the job."""
     job_id = bench.submit("quick")
     taken = bench.jobs.lanes.take(0)
     assert taken is not None
@@ -71,7 +71,18 @@ def test_what_goes_back_rings_and_is_nobodys_to_begin(bench: Bench) -> None:
     bench.redis.lmove(bench.queue.key, between, "LEFT", "RIGHT")
     begin = bench.redis.register_script(scripts.BEGIN)
     names = [between, job_key, "rq:worker:a", keys.events(job_id), "rq:execution:e", "rq:executions:j", "started"]
-    words = [job_id, keys.CANCEL, "a", "then", 1000.5, taken.token, "j:e", LEASE, keys.TAKEN, 0]
+    words: list[str | int | float] = [
+        job_id,
+        keys.CANCEL,
+        "a",
+        "then",
+        1000.5,
+        taken.token,
+        "j:e",
+        LEASE,
+        keys.TAKEN,
+        0,
+    ]
     assert begin(keys=[*names, keys.TURN], args=words) == 0
 
 
