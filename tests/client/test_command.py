@@ -220,7 +220,8 @@ def test_submit_many_and_cancel(live: Live, many: Path) -> None:
         assert len(made) == 60
         wishes = [job.cancel() for job in made]
         states = [job.wait(30) for job in made]
-        assert set(states) == {JobState.CANCELED, JobState.FINISHED}
+        assert JobState.CANCELED in states
+        assert set(states) <= {JobState.CANCELED, JobState.FINISHED}
         unheard = [state for wish, state in zip(wishes, states, strict=True) if wish and state is JobState.FINISHED]
         assert len(unheard) <= 2, "only what was being stored at that moment"
         assert JobState.CANCELED not in [state for wish, state in zip(wishes, states, strict=True) if not wish]
