@@ -59,8 +59,7 @@ class PhotoEndings:
 
     def discard(self, job: Job) -> None:
         """As `Endings`."""
-        if self._jobs.was_deleted(job.id):
-            self._storage.delete_prefix(result_prefix(job.id))
+        self._storage.delete_prefix(result_prefix(job.id))
 
 
 def _completed(result: ImageResult, made_at: float, begin: float) -> ImageResult:

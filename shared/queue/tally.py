@@ -8,10 +8,11 @@ import redis
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
 
-# Counted once for each job, also when it ran twice. KEYS: job hash, counts, phases, and counts of the owner if any.
-# ARGV: number of labels, then label and count for each, then phase and milliseconds for each.
+# Counted once for each job, also when it ran twice; not if it was canceled. KEYS: job hash, counts, phases, and counts
+# of the owner if any. ARGV: number of labels, then label and count for each, then phase and milliseconds for each.
 _RECORD = """
-if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HSETNX', KEYS[1], 'ds_counted', 1) == 0 then return 0 end
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status or status == 'canceled' or redis.call('HSETNX', KEYS[1], 'ds_counted', 1) == 0 then return 0 end
 local labels = tonumber(ARGV[1])
 for i = 2, 2 * labels + 1, 2 do
   redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])

@@ -49,6 +49,9 @@ class Work(Protocol):
     def mark_canceled(self, job: Job) -> None:
         """Give a job that does not run its end as canceled."""
 
+    def was_deleted(self, job_id: str) -> bool:
+        """Whether somebody deleted the job while a worker had it: nothing of it may stay behind."""
+
     def bury(self, job_id: str) -> None:
         """Delete what the end of its run left of a job that was deleted meanwhile."""
 

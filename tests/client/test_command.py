@@ -218,13 +218,11 @@ def test_submit_many_and_cancel(live: Live, many: Path) -> None:
         jobs = [made for _, made in client.submit_many(many.glob("*.jpg"), score=0.222, priority="bulk")]
         made = [job for job in jobs if not isinstance(job, Exception)]
         assert len(made) == 60
-        wishes = [job.cancel() for job in made]
+        canceled = sum(job.cancel() for job in made)
+        assert canceled
         states = [job.wait(30) for job in made]
-        assert JobState.CANCELED in states
-        assert set(states) <= {JobState.CANCELED, JobState.FINISHED}
-        unheard = [state for wish, state in zip(wishes, states, strict=True) if wish and state is JobState.FINISHED]
-        assert len(unheard) <= 2, "only what was being stored at that moment"
-        assert JobState.CANCELED not in [state for wish, state in zip(wishes, states, strict=True) if not wish]
+        assert states.count(JobState.CANCELED) == canceled
+        assert states.count(JobState.FINISHED) == len(made) - canceled
 
 
 def test_the_model_in_this_process(live: Live, photos: Path, data_dir: Path, tmp_path: Path) -> None:

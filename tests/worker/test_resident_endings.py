@@ -176,7 +176,7 @@ def test_a_parent_that_lost_the_lease_says_nothing(bench: Bench) -> None:
     bench.worker()
     record = bench.ended(job_id, seconds=4 * LEASE + 10)
     os.kill(first.pid, signal.SIGCONT)
-    wait_for(lambda: bench.count("discarded", job_id) == 1)
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
     again = bench.get(job_id)
     assert (again.state, again.finished_at) == (JobState.FINISHED, record.finished_at)
     bench.nothing_left()
@@ -233,11 +233,14 @@ def test_a_job_is_stopped_while_the_one_before_is_ended(bench: Bench) -> None:
     bench.nothing_left()
 
 
-def test_to_cancel_a_job_that_is_ended_stops_no_other(bench: Bench) -> None:
+def test_a_job_canceled_while_it_is_ended_has_no_result(bench: Bench) -> None:
+    """And the one that runs meanwhile goes on."""
     bench.worker()
     first, second = bench.submit("leaves", filename="1"), bench.submit("slow", filename="1.5", timeout=60)
     bench.started(second)
-    bench.jobs.cancel(first)
-    assert bench.ended(first).state is JobState.FINISHED
+    assert bench.jobs.cancel(first) is CancelOutcome.STOPPING
+    assert bench.ended(first).state is JobState.CANCELED
+    wait_for(lambda: bench.count("discarded", first) == 1)
+    assert bench.jobs.cancel(first) is CancelOutcome.CANCELED
     assert bench.ended(second).state is JobState.FINISHED
     bench.nothing_left()

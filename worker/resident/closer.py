@@ -20,7 +20,7 @@ from shared.queue import Lane
 from shared.settings import Settings
 from worker.resident.asked import request_id_of
 from worker.resident.ending import Ending, Endings, OpenEndings
-from worker.resident.fenced import FencedWorker, OpenWork
+from worker.resident.fenced import End, FencedWorker, OpenWork
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class Closer:
         """What RQ does after the function of a job has returned."""
         worker, job, lane = self._worker, waiting.job, waiting.lane
         worker.begin_anew(waiting.execution)
-        ended_well = False
+        end: End | None = None
         try:
             waiting.storing_since = time.monotonic()
             try:
@@ -160,13 +160,14 @@ class Closer:
             finally:
                 waiting.storing_since = None
             job.ended_at = datetime.now(UTC)
-            ended_well = worker.end_well(job, lane, lane.started_job_registry, record)
+            end = worker.end_stored(job, lane, record)
         except Exception as error:  # noqa: BLE001  sorted out by what RQ calls
             job._status = JobStatus.FAILED  # noqa: SLF001  as RQ does
             worker.handle_execution_ended(job, lane, job.failure_callback_timeout)
             worker.handle_exception(job, type(error), error, error.__traceback__)
             worker.handle_job_failure(job, lane, lane.started_job_registry, str(error))
         finally:
-            if not ended_well:
+            if end is not End.FINISHED:
                 worker.jobs.bury(job.id)
-                endings.discard(job)
+                if end is End.CANCELED or worker.jobs.was_deleted(job.id):
+                    endings.discard(job)

@@ -51,7 +51,7 @@ class Endings(Protocol):
         """
 
     def discard(self, job: Job) -> None:
-        """Delete what was stored of a job, if somebody has deleted that job meanwhile."""
+        """Delete what was stored of a job that was deleted or canceled meanwhile."""
 
 
 class OpenEndings(Protocol):

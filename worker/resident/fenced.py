@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from enum import Enum
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -42,8 +43,19 @@ HANG_GRACE: Final = 5
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 5.0
 
-#: what `scripts.FINISH` says of a job that others wait for
-_HAS_DEPENDENTS: Final = 2
+
+class End(Enum):
+    """What became of a job whose function has returned; the numbers are those of `scripts.FINISH`."""
+
+    LOST = 0
+    """the lease was lost: it is another worker's"""
+    FINISHED = 1
+    HAS_DEPENDENTS = 2
+    """other jobs wait for this one, which is RQ's to see to: it has not ended yet"""
+    DELETED = 3
+    """meanwhile; nothing of it is left in Redis"""
+    CANCELED = 4
+    """meanwhile"""
 
 
 class NotOursError(BaseException):
@@ -189,49 +201,47 @@ class FencedWorker(Worker):
         elif not isinstance(error, NotOursError):
             super().handle_execution_ended(job, queue, heartbeat_ttl)
 
-    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
+    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:  # noqa: ARG002
         """What RQ does, in one step, if the lease was kept."""
-        self.end_well(job, queue, started_job_registry)
+        self._end_well(job, queue, "", None)
 
-    def end_well(
-        self,
-        job: Job,
-        queue: Queue,
-        started_job_registry: StartedJobRegistry,
-        also: Callable[[Pipeline], None] | None = None,
-    ) -> bool:
-        """End a job as finished, if the lease was kept. Whether there is a finished job now: neither lost nor deleted.
+    def end_stored(self, job: Job, queue: Queue, record: Callable[[Pipeline], None]) -> End:
+        """End a job whose result can still be taken back: if somebody wishes it canceled, it is.
 
         Args:
             job: ended at its `ended_at`, or now.
             queue: its own.
-            started_job_registry: that queue's.
-            also: puts what is to be written just before into the same pipeline.
+            record: puts what is to be written of a finished job into the pipeline that ends it.
         """
+        return self._end_well(job, queue, keys.CANCEL, record)
+
+    def _end_well(self, job: Job, queue: Queue, cancel_field: str, record: Callable[[Pipeline], None] | None) -> End:
         self._away = 0
-        done = 0 if self.execution is None else self._finish_in_one_step(job, queue, started_job_registry, also)
-        if done == _HAS_DEPENDENTS:
-            self._finish_by_rq(job, queue, started_job_registry)
-            return True
-        if done == 0:
+        if self.execution is None:
+            end = End.LOST
+        else:
+            end = self._finish_in_one_step(job, queue, self.execution, cancel_field, record)
+        if end is End.HAS_DEPENDENTS:
+            self._finish_by_rq(job, queue, queue.started_job_registry)
+            return End.FINISHED
+        if end is End.LOST:
             log.warning("job %s: the lease was lost, the result is dropped", job.id)
         self.execution = None
-        return done == 1
+        return end
 
     def _finish_in_one_step(
         self,
         job: Job,
         queue: Queue,
-        started_job_registry: StartedJobRegistry,
-        also: Callable[[Pipeline], None] | None,
-    ) -> int:
-        """What `scripts.FINISH` says."""
+        execution: Execution,
+        cancel_field: str,
+        record: Callable[[Pipeline], None] | None,
+    ) -> End:
         now, ended = time.time(), job.ended_at or datetime.now(UTC)
         worked = (ended - (job.started_at or ended)).total_seconds()
         ttl = job.result_ttl or self.settings.result_ttl
-        execution = cast(Execution, self.execution)
         named = [
-            started_job_registry.key,
+            queue.started_job_registry.key,
             job.key,
             job.dependents_key,
             self.key,
@@ -240,6 +250,7 @@ class FencedWorker(Worker):
             queue.finished_job_registry.key,
             keys.events(job.id),
             keys.deleted(job.id),
+            queue.canceled_job_registry.key,
         ]
         arguments = [
             execution.composite_key,
@@ -251,12 +262,15 @@ class FencedWorker(Worker):
             int(now) + ttl,
             KEPT_AFTER_END,
             now + self.settings.lease,
+            cancel_field,
+            now,
+            self.settings.failure_ttl,
         ]
         with self.connection.pipeline(transaction=False) as pipe:
-            if also is not None:
-                also(pipe)
             pipe.eval(scripts.FINISH, len(named), *named, *arguments)
-            return int(pipe.execute()[-1])
+            if record is not None:
+                record(pipe)
+            return End(pipe.execute()[0])
 
     def _finish_by_rq(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
         execution = self.execution

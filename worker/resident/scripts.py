@@ -67,11 +67,10 @@ return 1
 """
 
 # End a job well, if its lease was kept. KEYS: started jobs, job hash, dependents, worker hash, execution, executions
-# of the job, finished jobs, events, sign of the deletion. ARGV: the execution's name among the started jobs, its id,
-# job id, now, seconds worked, seconds to remember the job, until when, seconds to keep its events, until when the
-# lease lasts anew.
-# 1: done; 0: the lease was lost; 2: other jobs wait for this one, which is RQ's to see to; 3: it was deleted meanwhile,
-# and nothing of it is left.
+# of the job, finished jobs, events, sign of the deletion, canceled jobs. ARGV: the execution's name among the started
+# jobs, its id, job id, now, seconds worked, seconds to remember the job, until when, seconds to keep its events, until
+# when the lease lasts anew, cancel field if a wish to cancel is to be heeded, now in seconds, seconds to remember a
+# canceled job. What it says is `fenced.End`.
 FINISH = """
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 if redis.call('EXISTS', KEYS[3]) == 1 then
@@ -84,8 +83,15 @@ if redis.call('HGET', KEYS[4], 'current_job') == ARGV[3] then redis.call('HDEL',
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[6], ARGV[2])
 redis.call('DEL', KEYS[5])
-local kept = redis.call('HEXISTS', KEYS[2], 'data') == 1 and redis.call('EXISTS', KEYS[9]) == 0
-if kept then
+local said = 3
+if redis.call('HEXISTS', KEYS[2], 'data') == 1 and redis.call('EXISTS', KEYS[9]) == 0 then
+  said = ARGV[10] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[10]) == 1 and 4 or 1
+end
+if said == 4 then
+  redis.call('HSET', KEYS[2], 'status', 'canceled', 'ended_at', ARGV[4], 'last_heartbeat', ARGV[4])
+  redis.call('EXPIRE', KEYS[2], ARGV[12])
+  redis.call('ZADD', KEYS[10], ARGV[11], ARGV[3])
+elseif said == 1 then
   redis.call('HSET', KEYS[2], 'status', 'finished', 'ended_at', ARGV[4], 'last_heartbeat', ARGV[4])
   redis.call('EXPIRE', KEYS[2], ARGV[6])
   redis.call('ZADD', KEYS[7], ARGV[7], ARGV[3])
@@ -94,7 +100,7 @@ else
 end
 redis.call('XADD', KEYS[8], 'MAXLEN', '~', 32, '*', 'n', 1)
 redis.call('EXPIRE', KEYS[8], ARGV[8])
-return kept and 1 or 3
+return said
 """
 
 # A worker has this job no more; it may have begun another by now. KEYS: worker hash. ARGV: job id.
