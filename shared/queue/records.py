@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from rq.exceptions import NoSuchJobError
@@ -33,18 +33,27 @@ CRASHED: Final = ErrorInfo(code="crashed", message="The worker died while workin
 EXPIRED: Final = ErrorInfo(code="expired", message="This file was not finished by the deadline of its sender.")
 
 
-class JobRecord(BaseModel):
-    """A job as Redis knows it."""
+RequestT = TypeVar("RequestT", bound=BaseModel)
+ProgressT = TypeVar("ProgressT", bound=BaseModel)
 
-    request: JobRequest
+
+class BaseRecord(BaseModel, Generic[RequestT, ProgressT]):
+    """What Redis knows of a job of any kind."""
+
+    request: RequestT
     state: JobState
     position: int | None = None
-    progress: Progress | None = None
+    progress: ProgressT | None = None
     attempts: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    expires_at: datetime | None = None
     error: ErrorInfo | None = None
+
+
+class JobRecord(BaseRecord[JobRequest, Progress]):
+    """A job as Redis knows it."""
+
+    expires_at: datetime | None = None
     worker: str | None = None
     """the one that had it last"""
 

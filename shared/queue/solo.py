@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import redis
-from pydantic import BaseModel
 from pydantic_core import from_json
 from rq import Retry
 from rq.exceptions import NoSuchJobError
@@ -20,7 +19,7 @@ from shared.queue.connection import queue_errors, text
 from shared.queue.events import Events
 from shared.queue.jobs import JobQueue
 from shared.queue.parts import Parts
-from shared.queue.records import CRASHED, CancelOutcome, state_of
+from shared.queue.records import CRASHED, BaseRecord, CancelOutcome, state_of
 from shared.queue.work import SoloLane
 from shared.settings import Settings
 
@@ -43,24 +42,7 @@ class SoloRequest(Protocol):
         """As Pydantic's."""
 
 
-Request = TypeVar("Request", bound=BaseModel)
-Progress = TypeVar("Progress", bound=BaseModel)
-
-
-class SoloRecord(BaseModel, Generic[Request, Progress]):
-    """What Redis knows of a job of such a kind."""
-
-    request: Request
-    state: JobState
-    position: int | None = None
-    progress: Progress | None = None
-    attempts: int = 0
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    error: ErrorInfo | None = None
-
-
-Record = TypeVar("Record", bound=SoloRecord[Any, Any])
+Record = TypeVar("Record", bound=BaseRecord[Any, Any])
 
 
 @dataclass(frozen=True)

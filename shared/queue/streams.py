@@ -12,8 +12,8 @@ from shared.errors import PublicError
 from shared.jobs import JobState
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
-from shared.queue.records import CancelOutcome
-from shared.queue.solo import Kind, SoloQueue, SoloRecord
+from shared.queue.records import BaseRecord, CancelOutcome
+from shared.queue.solo import Kind, SoloQueue
 from shared.settings import DAY, MINUTE, Settings
 from shared.streams import STREAM_FUNCTION, StreamProgress, StreamRequest
 
@@ -47,7 +47,7 @@ return 1
 """
 
 
-class StreamRecord(SoloRecord[StreamRequest, StreamProgress]):
+class StreamRecord(BaseRecord[StreamRequest, StreamProgress]):
     """A stream as Redis knows it."""
 
     stopping: bool = False

@@ -10,9 +10,9 @@ from shared.queue.connection import queue_errors, text
 
 # Counted once for each job, also when it ran twice; not if it was canceled. KEYS: job hash, counts, phases, and counts
 # of the owner if any. ARGV: number of labels, then label and count for each, then phase and milliseconds for each.
-_RECORD = """
+_RECORD = f"""
 local status = redis.call('HGET', KEYS[1], 'status')
-if not status or status == 'canceled' or redis.call('HSETNX', KEYS[1], 'ds_counted', 1) == 0 then return 0 end
+if not status or status == 'canceled' or redis.call('HSETNX', KEYS[1], '{keys.COUNTED}', 1) == 0 then return 0 end
 local labels = tonumber(ARGV[1])
 for i = 2, 2 * labels + 1, 2 do
   redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])

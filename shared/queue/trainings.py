@@ -7,12 +7,13 @@ from rq.job import Job
 
 from shared.queue import keys, scripts
 from shared.queue.connection import queue_errors
-from shared.queue.solo import Kind, SoloQueue, SoloRecord
+from shared.queue.records import BaseRecord
+from shared.queue.solo import Kind, SoloQueue
 from shared.settings import Settings
 from shared.trainings import TRAINING_FUNCTION, TrainingProgress, TrainingRequest
 
 
-class TrainingRecord(SoloRecord[TrainingRequest, TrainingProgress]):
+class TrainingRecord(BaseRecord[TrainingRequest, TrainingProgress]):
     """A training as Redis knows it."""
 
 
