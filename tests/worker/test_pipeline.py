@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import redis
 from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from shared.errors import BadInputError, TransientError
 from shared.jobs import PHASES, InputFile, JobOptions, JobRequest, Progress, input_key, new_job_id, result_key
@@ -22,6 +23,7 @@ from tests.worker.running import run
 from tests.worker.videos.synthetic import walk, write_video
 from worker import pipeline
 from worker.clock import REPORT_INTERVAL_MS, PhaseClock
+from worker.endings import PhotoEndings
 from worker.findings import THUMBNAIL_SIDE
 
 MODEL = "yolo-fastest-1.1-xl"
@@ -119,6 +121,19 @@ def test_twice_gives_the_same_and_counts_once(
     computed_in = pipeline._tools.about["arithmetic"][MODEL]
     assert computed_in == result_of(storage, request.id).model.arithmetic
     assert jobs.before_submit([request.cache_key], "anna")[0] == [(request.id, computed_in)]
+
+
+def test_what_is_canceled_at_its_end_leaves_no_result_and_does_not_count(
+    storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path
+) -> None:
+    request = request_for(storage, (data_dir / "photos" / "eagle.jpg").read_bytes(), connection, settings)
+    connection.hset(Job.key_for(request.id), "status", "canceled")
+    run(connection, settings, request)
+    assert Tally(connection).counts() == {}
+    assert len(list(storage.list(f"results/{request.id}/"))) == 3
+    job = Job.fetch(request.id, connection=connection, serializer=JSONSerializer)
+    PhotoEndings(connection, settings).discard(job)
+    assert list(storage.list(f"results/{request.id}/")) == []
 
 
 def test_options_are_obeyed(storage: Storage, settings: Settings, connection: redis.Redis, data_dir: Path) -> None:
