@@ -600,6 +600,25 @@ def test_a_job_is_stopped_as_soon_as_it_has_begun(bench: Bench) -> None:
             pass
         bench.jobs.cancel(job_id)
         assert bench.ended(job_id).state is JobState.CANCELED
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert len(bench.horses()) == 1
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_an_interruption_that_comes_in_a_destructor_is_not_lost(bench: Bench, *, stopped: bool) -> None:
+    bench.worker()
+    job_id = bench.submit("swallows_a_signal", filename="30", timeout=60 if stopped else 1)
+    bench.started(job_id)
+    if stopped:
+        bench.jobs.cancel(job_id)
+    record = bench.ended(job_id)
+    if stopped:
+        assert record.state is JobState.CANCELED
+    else:
+        assert record.error is not None
+        assert record.error.code == "timeout"
+    assert bench.count("ran", job_id) == 0
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
     assert len(bench.horses()) == 1
 
 

@@ -29,7 +29,8 @@ from shared.queue.work import Work
 from shared.settings import Settings
 from worker.resident import scripts
 from worker.resident.asked import deadline_passed, video_of
-from worker.resident.limits import LimitPenalty, LimitReachedError
+from worker.resident.interruptions import LimitReachedError
+from worker.resident.limits import LimitPenalty
 from worker.resident.verdicts import public_error, worth_waiting
 
 log = logging.getLogger(__name__)
@@ -296,7 +297,9 @@ class FencedWorker(Worker):
             self._error, self._transient = EXPIRED, False
             job.retries_left = 0
             return
-        if isinstance(error, BadInputError) or (isinstance(error, PublicError) and not self._transient):
+        if self._stopped_job_id == job.id:
+            log.info("job %s was stopped", job.id)
+        elif isinstance(error, BadInputError) or (isinstance(error, PublicError) and not self._transient):
             job.retries_left = 0  # the same again gives the same again
             log.info("job %s: %s", job.id, error)
         elif self._transient:

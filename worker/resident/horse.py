@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
@@ -28,14 +29,18 @@ from rq.utils import import_attribute
 from shared import logs
 from shared.queue import connect
 from shared.settings import Settings
+from worker.resident import interruptions
 from worker.resident.asked import deadline_of, request_id_of
 from worker.resident.ending import Ending
 from worker.resident.fenced import FencedWorker, OpenWork
+from worker.resident.interruptions import Interruption
 from worker.resident.memory import die_first
 
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG: Final = 1
+#: seconds until a job is stopped once more when the first time had no effect
+STOPPED_AGAIN: Final = 0.05
 
 
 class SharedText(Protocol):
@@ -44,8 +49,16 @@ class SharedText(Protocol):
     value: bytes
 
 
-class JobStopped(BaseException):
+class JobStopped(Interruption):
     """Raised in the middle of a job that is to be stopped."""
+
+    def __init__(self, repeat: Callable[[], None]) -> None:
+        super().__init__()
+        self._repeat = repeat
+
+    def repeat(self) -> None:
+        """Have the process get the signal anew."""
+        self._repeat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +137,7 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     worker._is_horse = True  # noqa: SLF001  RQ's name for the role
     stop = _SoftStop(worker, wanted)
     signal.signal(signal.SIGUSR1, stop)
+    interruptions.are_not_lost()
     pipe.send(Report("", about, None))
     while True:
         try:
@@ -170,7 +184,14 @@ class _SoftStop:
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
         if self.job_id is not None and self.job_id.encode() == self._wanted.value:
             self._worker._stopped_job_id, self.job_id = self.job_id, None  # noqa: SLF001
-            raise JobStopped
+            raise JobStopped(partial(self._again, self._worker._stopped_job_id))  # noqa: SLF001
+
+    def _again(self, job_id: str) -> None:
+        # not from here: this is the very code that Python lets no exception out of
+        self.job_id = job_id
+        timer = threading.Timer(STOPPED_AGAIN, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.daemon = True
+        timer.start()
 
 
 def _run(worker: _HorseWorker, order: Order, stop: _SoftStop) -> Ending | None:

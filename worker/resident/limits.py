@@ -9,9 +9,7 @@ from rq.timeouts import (
     UnixSignalDeathPenalty,
 )
 
-
-class LimitReachedError(BaseException):
-    """A job took as long as it may. No `except Exception` around a decoder takes it for a broken file."""
+from worker.resident.interruptions import LimitReachedError
 
 
 class LimitPenalty(UnixSignalDeathPenalty):

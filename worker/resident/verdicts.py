@@ -4,7 +4,7 @@ from typing import Final
 
 from shared.errors import PublicError, TransientError
 from shared.jobs import ErrorInfo
-from worker.resident.limits import LimitReachedError
+from worker.resident.interruptions import LimitReachedError
 
 OUT_OF_MEMORY: Final = ErrorInfo(code="out_of_memory", message="This file needs more memory than a worker has.")
 #: how native code says it: C++, OpenCV, TensorFlow
