@@ -28,10 +28,12 @@ BULK_SHARE: Final = 5
 # KEYS: of the lanes interactive, parts and bulk each the queue and its intermediate queue; turn, bell, workers. ARGV:
 # share, what the names of jobs begin with, who takes, the field for that, 1 if only one of so many is wanted that there
 # is one for each worker. {number of the lane's queue, job id, fields of the job and their values, number of lanes where
-# jobs waited}, or the bell's newest entry when there is none. The turn is counted when the job is begun.
+# jobs waited}, or the bell's newest entry when there is none. The turn is counted when the job is begun; until then the
+# job, which lies in an intermediate queue, is counted itself.
 _TAKE = """
-local busy, waiting = 0, 0
+local busy, waiting, taken = 0, 0, 0
 for lane = 1, 5, 2 do
+  taken = taken + redis.call('LLEN', KEYS[lane + 1])
   local length = redis.call('LLEN', KEYS[lane])
   waiting = waiting + length
   if length > 0 then busy = busy + 1 end
@@ -39,7 +41,7 @@ end
 if ARGV[5] == '1' and waiting < redis.call('SCARD', KEYS[9]) then return '' end
 local order = {1, 3, 5}
 if busy > 1 then
-  local turn = tonumber(redis.call('GET', KEYS[7]) or 0) + 1
+  local turn = tonumber(redis.call('GET', KEYS[7]) or 0) + taken + 1
   if turn % 2 == 0 then order = {1, 5, 3} end
   if turn % tonumber(ARGV[1]) == 0 then order = {order[2], order[3], 1} end
 end

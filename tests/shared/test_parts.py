@@ -1,7 +1,7 @@
 """Jobs that wait for their parts: states, and that nothing makes one wait in vain. Workers are played."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ from rq.serializers import JSONSerializer
 from shared.errors import PublicError
 from shared.jobs import ErrorInfo, InputFile, JobOptions, JobRequest, JobState, Priority, new_job_id
 from shared.queue import CancelOutcome, JobQueue, PartOrder, PartProgress, keys
+from shared.queue.lanes import Taken
 from shared.queue.overview import Overview
 from shared.queue.parts import part_id, progress_of
 from shared.settings import Settings
@@ -264,26 +265,35 @@ def test_progress_of_all_parts_together() -> None:
     assert (nothing.percent, nothing.seconds_left, nothing.live) == (0, None, None)
 
 
-def test_whose_turn_it_is(played: Played) -> None:
-    """Photos go before parts, parts and bulk jobs take turns, and none of the three is starved."""
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+def test_whose_turn_it_is(played: Played, ahead: int) -> None:
+    """Photos go before parts, parts and bulk jobs take turns, and none of the three is starved.
+
+    Also where jobs are taken before those that were taken earlier have been begun.
+    """
     lanes = played.jobs.lanes
     for lane in lanes.all:
         for number in range(60):
             lane.push_job_id(f"{lane.name}-{number}")
+    unbegun: deque[Taken] = deque()
 
-    def begin_one() -> str:
+    def take_one() -> str:
         taken = lanes.take(0)
         assert taken is not None
-        if taken.contended:
-            played.redis.incr(keys.TURN)  # as to begin it does
+        unbegun.append(taken)
+        if len(unbegun) > ahead:
+            begun = unbegun.popleft()
+            begun.lane.intermediate_queue.remove(begun.job_id)
+            if begun.contended:
+                played.redis.incr(keys.TURN)  # as to begin it does
         return taken.lane.name
 
     order = []
     for _ in range(100):
-        order.append(begin_one())
+        order.append(take_one())
         lanes.interactive.push_job_id("x")  # they come without an end
     counts = Counter(order)
     assert (counts[keys.QUEUE], counts[keys.PARTS], counts[keys.BULK]) == (80, 10, 10)
     played.redis.delete(lanes.interactive.key)
-    rest = [begin_one() for _ in range(40)]
+    rest = [take_one() for _ in range(40)]
     assert all(one != other for one, other in pairwise(rest))

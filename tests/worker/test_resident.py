@@ -455,7 +455,7 @@ def test_an_idle_worker_answers_at_once(bench: Bench, priority: Priority) -> Non
         record = bench.ended(bench.submit("quick", priority=priority))
         assert record.started_at is not None
         waits.append((record.started_at - record.request.created_at).total_seconds())
-    assert sorted(waits)[2] < 0.05
+    assert sorted(waits)[2] < 0.25  # who looks each second takes twice that
 
 
 @pytest.mark.parametrize("priority", list(Priority))
