@@ -313,7 +313,7 @@ def test_waiting_gives_the_result(upload: Upload, services: Services, played: Pl
 def test_waiting_in_vain_gives_the_state(upload: Upload, photo: bytes) -> None:
     begin = time.monotonic()
     answer = upload((photo, "dog.jpg"), query="?wait=1")
-    assert 0.9 < time.monotonic() - begin < 3
+    assert 0.9 < time.monotonic() - begin < 10
     assert answer.status_code == 202
     assert answer.get_json()["state"] == "queued"
 

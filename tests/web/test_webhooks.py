@@ -248,7 +248,7 @@ def test_a_dead_receiver_holds_nobody_else(
         begin = time.monotonic()
         services.queue.hooks.add(first, alive.url)
         wait_for(lambda: len(alive.seen) == 1)
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < 0.9 * QUICK.timeout
         assert len(dead.seen) <= 2 * QUICK.per_host
         assert dead.held is not None
         dead.held.set()
