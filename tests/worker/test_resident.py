@@ -24,7 +24,6 @@ from shared.queue.overview import Overview
 from shared.settings import ROOT
 from tests.worker.resident_bench import LEASE, RETRIES, Bench, alive, soon, wait_for
 from worker.resident import ResidentWorker, scripts
-from worker.resident.memory import MemoryWatch, own_memory
 from worker.resident.pace import clock_lead
 
 GRACE = 5
@@ -531,20 +530,6 @@ def test_only_allowed_functions_run(bench: Bench, tmp_path: Path) -> None:
     assert record.error.code == "internal"
     assert bench.count("started", record.request.id) == 0
     assert record.attempts == 0
-
-
-def test_the_kernel_is_asked_why_a_process_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    events = tmp_path / "memory.events"
-    events.write_text("low 0\noom 1\noom_kill 1\n")
-    monkeypatch.setattr("worker.resident.memory._kill_counters", lambda: [tmp_path / "none", events])
-    watch = MemoryWatch(0)
-    watch.begin(os.getpid())
-    assert not watch.was_the_end(killed=True)
-    events.write_text("low 0\noom 2\noom_kill 2\n")
-    assert watch.was_the_end(killed=True)
-    assert not watch.was_the_end(killed=False)
-    assert own_memory(os.getpid()) > 1024 * 1024
-    assert own_memory(0) == 0
 
 
 def test_the_parent_imports_no_engine() -> None:

@@ -34,7 +34,7 @@ from worker.resident.asked import deadline_of, request_id_of
 from worker.resident.ending import Ending
 from worker.resident.fenced import FencedWorker, OpenWork
 from worker.resident.interruptions import Interruption
-from worker.resident.memory import die_first
+from worker.resident.memory import die_first, keep_pages
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,7 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     """Body of the process: load, say "ready", then run the jobs that come over the pipe."""
     _die_with(orders.parent_pid)
     die_first()
+    keep_pages()
     logs.configure(orders.settings)
     faulthandler.enable()
     setup: Callable[[Settings], dict[str, Any]] = import_attribute(orders.setup)
