@@ -255,7 +255,7 @@ def test_a_killed_worker_takes_its_horse_along_and_another_does_the_job(bench: B
     workers[number].kill()
     workers[number].wait()
     begin = time.monotonic()
-    wait_for(lambda: not alive(bench.horses()[number]), 2)
+    wait_for(lambda: not alive(bench.horses()[number]))
     bench.started(job_id, times=2)
     assert time.monotonic() - begin < LEASE + 20
     record = bench.ended(job_id)
