@@ -1,12 +1,18 @@
 """The container files agree with the settings and with each other. Running them takes Docker: docs/deploy.md."""
 
 import importlib
+import os
 import re
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from shared.settings import ROOT, Settings
+from standalone.redis_server import find_server
+from tests.conftest import RedisServer
 
 yaml: Any = importlib.import_module("yaml")
 
@@ -84,6 +90,52 @@ def test_a_worker_is_given_the_time_it_takes_to_drain() -> None:
     grace = re.search(r"\$\{STOP_GRACE:-(\d+)s\}", SERVICES["worker"]["stop_grace_period"])
     assert grace
     assert int(grace[1]) > Settings.model_fields["drain_timeout"].default + 5
+
+
+def redis_of_the_containers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
+    """The server as the compose file starts it, but on a Unix socket; passwords are the users' names."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "redis-server").symlink_to(find_server())
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    for user in ("admin", "web", "worker"):
+        monkeypatch.setenv(f"REDIS_{user.upper()}_PASSWORD", user)
+    shell, flags, script = SERVICES["redis"]["command"]
+    script = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", script).replace("$$", "$")
+    script = script.replace("/tmp/users.acl", f"{folder}/users.acl").replace("--dir /data", f"--dir {folder}/data")
+    socket = folder / "redis.sock"
+    return RedisServer(
+        f"unix://admin:admin@{socket}", [shell, flags, f"{script.rstrip()} --port 0 --unixsocket {socket}"]
+    )
+
+
+def test_redis_of_the_containers_keeps_what_transactions_wrote_and_lets_no_stranger_in(
+    short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = redis_of_the_containers(short_tmp / "compose", monkeypatch)
+
+    def user(name_and_password: str) -> redis.Redis:
+        return redis.Redis.from_url(server.url.replace("admin:admin@", name_and_password))
+
+    server.start()
+    try:
+        with user("web:web@") as web, web.pipeline() as pipeline:
+            pipeline.set("dropsight:one", 1).set("dropsight:two", 2).execute()
+            web.eval("redis.call('SET', KEYS[1], 3) redis.call('SET', KEYS[2], 4)", 2, "rq:three", "rq:four")
+        server.kill(signal.SIGTERM)
+        server.start()
+        with user("worker:worker@") as worker:
+            assert worker.mget("dropsight:one", "dropsight:two", "rq:three", "rq:four") == [b"1", b"2", b"3", b"4"]
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                worker.set("another", 1)
+        with user("admin:admin@") as admin:
+            # as whom Redis 7 reads transactions from its file; the server here may be one that asks nobody
+            (default,) = [line.split() for line in admin.acl_list() if line.startswith("user default ")]
+        assert {"off", "~*", "&*", "+@all"} <= set(default)
+        for stranger in ("", "default:@", "default:admin@", "web:worker@"):
+            with user(stranger) as nobody, pytest.raises(redis.exceptions.AuthenticationError):
+                nobody.get("dropsight:one")
+    finally:
+        server.kill()
 
 
 def test_images_are_pinned() -> None:
