@@ -9,7 +9,7 @@ from typing import Protocol
 import redis
 
 from shared import logs
-from shared.queue import connect
+from shared.queue import connect, is_refused
 from shared.settings import Settings, get_settings
 from worker.resident import ResidentWorker
 
@@ -36,6 +36,8 @@ def run_worker(make: MakeWorker, role: str = "") -> int:
     if not settings.redis_url:
         logging.error("REDIS_URL is not set: which Redis has the jobs?")
         return 2
+    if is_refused(settings.redis_url):  # to be patient would be to be silent, for 20 minutes
+        return 1
     name = f"{role}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     make(connect(settings.redis_url, patient=True), settings, name).work(logging_level=None)
     return 0

@@ -4,7 +4,7 @@
 keys and options, JSON only; never pixels.
 """
 
-from shared.queue.connection import connect, queue_errors
+from shared.queue.connection import connect, is_refused, queue_errors
 from shared.queue.events import Events
 from shared.queue.fleet import Fleet, WorkerInfo
 from shared.queue.hooks import Delivery, Hooks
@@ -34,5 +34,6 @@ __all__ = [
     "Tally",
     "WorkerInfo",
     "connect",
+    "is_refused",
     "queue_errors",
 ]

@@ -1,15 +1,25 @@
 """How Redis is reached, and what its absence is called in public."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, RedisError, TimeoutError  # noqa: A004
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,  # noqa: A004
+)
 from redis.retry import Retry
 
 from shared.errors import TransientError
+
+log = logging.getLogger(__name__)
 
 #: more than `worker_connections` of gunicorn: a client that waits for news holds a connection
 MAX_CONNECTIONS = 2048
@@ -39,6 +49,23 @@ def connect(url: str, *, patient: bool) -> redis.Redis:
     )
 
 
+def is_refused(url: str) -> bool:
+    """Whether Redis is there and does not take our user or password. The log says why."""
+    with connect(url, patient=False) as connection:
+        try:
+            connection.ping()
+        except AuthenticationError as error:
+            _log_refusal(error)
+            return True
+        except RedisError:
+            return False
+    return False
+
+
+def _log_refusal(error: AuthenticationError) -> None:
+    log.error("Redis does not take the user or the password of REDIS_URL: %s", error)
+
+
 def text(value: bytes | str) -> str:
     """A reply of Redis as text (redis-py types it as either)."""
     return value.decode() if isinstance(value, bytes) else value
@@ -50,6 +77,8 @@ def queue_errors() -> Iterator[None]:
     try:
         yield
     except (ConnectionError, TimeoutError, ReadOnlyError) as error:
+        if isinstance(error, AuthenticationError):
+            _log_refusal(error)
         raise TransientError("queue_down", "The queue cannot be reached at the moment.", retry_after=5) from error
     except RedisError as error:
         if str(error).startswith(("OOM", "MISCONF")):  # Redis is full or cannot write to its disk
