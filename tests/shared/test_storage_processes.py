@@ -55,8 +55,30 @@ def test_memory_stays_bounded(place: Place) -> None:
     finally:
         tracemalloc.stop()
     assert total == 64 * MIB
-    assert written < 2 * PART + 4 * MIB
+    assert written < 4 * MIB
     assert read < 4 * MIB
+
+
+def test_many_slow_uploads_take_little_memory(place: Place) -> None:
+    """Each has nearly a part that cannot be sent yet; forty of them once filled a container."""
+    if place.kind == "moto":
+        pytest.skip("moto works in this very process")
+    store = place.open()
+    store.prepare()
+    block = pattern(PART - 1)
+    store.put("warm/up.bin", b"what boto3 loads once")
+    tracemalloc.start()
+    try:
+        writers = [store.writer(f"inputs/{number}.mp4") for number in range(12)]
+        for writer in writers:
+            writer.write(block)
+        assert tracemalloc.get_traced_memory()[1] < 2 * MIB
+    finally:
+        tracemalloc.stop()
+    writers[0].commit()
+    for writer in writers[1:]:
+        writer.abort()
+    assert store.get("inputs/0.mp4") == block
 
 
 def test_under_gevent(place: Place) -> None:
