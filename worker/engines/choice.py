@@ -34,6 +34,9 @@ def select_backend(engine: EngineName, threads: int) -> None:
     if engine == "keras":
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+        # or the first process takes the whole GPU (JAX: three quarters of it), and the next one finds none
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         return
     # OpenVINO's converter of other formats reports each import to its makers. It is not needed, and a service that
     # people host themselves talks to nobody: without this module OpenVINO goes without.
@@ -82,7 +85,7 @@ def open_session(recipe: Recipe, settings: Settings) -> Session:
     if engine == "keras":
         from worker.engines.keras import KerasSession
 
-        return KerasSession(recipe)
+        return KerasSession(recipe, settings.precision)
     from worker.engines.openvino import open_openvino
     from worker.engines.quantised import quantised_folder
 

@@ -1,28 +1,76 @@
 """Keras itself, on the backend it is set to: for the GPU, and for what OpenVINO does not run."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import keras
 import numpy as np
 
-from worker.engines.base import Array, Recipe, check_inputs
+from worker.engines.arithmetic import choose_arithmetic, layers_in, products_in, this_gpu
+from worker.engines.base import Array, KerasModel, Recipe, check_inputs
+from worker.engines.precision import Asked
+
+#: an array of the backend, or a list of them
+Tensors = Any
 
 
 class KerasSession:
-    """A Keras model, run by a function that Keras compiles once for the backend.
+    """A Keras model, run by a function that is compiled for the backend.
 
     Not `predict`: its data pipeline costs more than a small network, and is made for data sets.
+
+    What compiles, compiles for one length of the first axis. So that no photo waits for that because it shows nine
+    objects and the last one eight, the inputs are filled up to the next power of two.
+
+    Args:
+        recipe: the network.
+        asked: the arithmetic. What the GPU does not have is replaced by what comes nearest, with a warning;
+            `precision` says what it is.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.engine: Final[str] = f"keras-{keras.config.backend()}"
-        self.precision: Final[str] = "f32"
-        self._model = recipe.build()
+    def __init__(self, recipe: Recipe, asked: Asked = "f32") -> None:
+        backend = keras.config.backend()
+        self.engine: Final[str] = f"keras-{backend}"
+        self._arithmetic = choose_arithmetic("f32" if recipe.exact else asked, this_gpu())
+        self.precision: Final[str] = self._arithmetic
+        with layers_in("mixed_bfloat16" if self._arithmetic == "bf16" else "float32"):
+            self._model = recipe.build()
         self._batched = recipe.batched
+        self._compiles = backend != "torch"
+        self._call = _jax_function(self._model) if backend == "jax" else self._model.predict_on_batch
 
     def run(self, *inputs: Array) -> list[Array]:
         """Run the network on all images at once."""
         check_inputs(inputs, len(self._model.inputs), batched=self._batched)
-        arrays = [np.ascontiguousarray(each, np.float32) for each in inputs]
-        outputs = self._model.predict_on_batch(arrays if len(arrays) > 1 else arrays[0])
-        return [np.asarray(output, np.float32) for output in (outputs if isinstance(outputs, list) else [outputs])]
+        length = len(inputs[0])
+        arrays = [self._filled(np.ascontiguousarray(each, np.float32), length) for each in inputs]
+        with products_in(self._arithmetic):
+            outputs = self._call(arrays if len(arrays) > 1 else arrays[0])
+        # copies: what the caller gets is his own to change
+        return [np.array(each[:length], np.float32) for each in (outputs if isinstance(outputs, list) else [outputs])]
+
+    def _filled(self, array: Array, length: int) -> Array:
+        missing = (1 << max(0, length - 1).bit_length()) - length
+        if not self._compiles or not missing:
+            return array
+        return np.concatenate([array, np.zeros((missing, *array.shape[1:]), np.float32)])
+
+
+def _jax_function(model: KerasModel) -> Callable[[Tensors], Tensors]:
+    """The model as a function that changes nothing.
+
+    Keras' own gives the weights away at each call and takes them back after it: a call that is interrupted, or that the
+    GPU has no memory for, leaves a model without weights; and with hundreds of them it takes longer than a network.
+    """
+    import jax
+
+    @jax.jit
+    def call(weights: Any, inputs: Tensors) -> Tensors:  # noqa: ANN401
+        outputs, _ = model.stateless_call(*weights, inputs, training=False)
+        return outputs
+
+    weights = tuple(
+        [variable.value for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    )
+    return lambda inputs: jax.device_get(call(weights, inputs))

@@ -7,8 +7,15 @@ from shared.jobs import ErrorInfo
 from worker.resident.interruptions import LimitReachedError
 
 OUT_OF_MEMORY: Final = ErrorInfo(code="out_of_memory", message="This file needs more memory than a worker has.")
-#: how native code says it: C++, OpenCV, TensorFlow
-_NO_MEMORY: Final = ("std::bad_alloc", "Insufficient memory", "OOM when allocating")
+#: how native code says it: C++, OpenCV, TensorFlow; of a GPU TensorFlow and JAX, JAX, PyTorch
+_NO_MEMORY: Final = (
+    "std::bad_alloc",
+    "Insufficient memory",
+    "OOM when allocating",
+    "Out of memory while trying to allocate",
+    "RESOURCE_EXHAUSTED",
+    "CUDA out of memory",
+)
 
 
 def worth_waiting(error: BaseException | None) -> bool:
