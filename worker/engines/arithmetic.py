@@ -1,7 +1,7 @@
-"""In which arithmetic Keras computes. Imports Keras.
+"""In which arithmetic Keras multiplies. Imports Keras.
 
-GPUs since NVIDIA's Ampere multiply float32 in TF32 unless they are told not to: 10 bits of mantissa instead of 23. All
-three backends let them by default, so nothing here leaves it to a default.
+GPUs since NVIDIA's Ampere multiply float32 in TF32 unless they are told not to: 10 bits of mantissa instead of 23. Each
+backend has a default of its own, for convolutions and for matrices apart, so nothing here is left to one.
 """
 
 import logging
@@ -16,9 +16,9 @@ from worker.engines.precision import Asked
 
 logger = logging.getLogger(__name__)
 
-Arithmetic = Literal["f32", "tf32", "bf16"]
+Arithmetic = Literal["f32", "tf32"]
 
-#: NVIDIA's Ampere: the first one with TF32 and bfloat16
+#: NVIDIA's Ampere: the first one with TF32
 _AMPERE: Final = 8
 
 
@@ -28,11 +28,11 @@ class Gpu:
 
     Args:
         name: as its maker calls it.
-        fast: it has units for TF32 and bfloat16.
+        tf32: it has units for TF32.
     """
 
     name: str
-    fast: bool
+    tf32: bool
 
 
 def this_gpu() -> Gpu | None:
@@ -42,15 +42,14 @@ def this_gpu() -> Gpu | None:
             import jax
 
             device = jax.devices()[0]
-            if device.platform != "gpu":
-                return None
-            return Gpu(device.device_kind, _is_fast(getattr(device, "compute_capability", "")))
+            major = str(getattr(device, "compute_capability", "")).partition(".")[0]
+            if device.platform == "gpu":
+                return Gpu(device.device_kind, major.isdecimal() and int(major) >= _AMPERE)
         case "torch":
             import torch
 
-            if not torch.cuda.is_available():
-                return None
-            return Gpu(torch.cuda.get_device_name(), torch.cuda.get_device_capability()[0] >= _AMPERE)
+            if torch.cuda.is_available():
+                return Gpu(torch.cuda.get_device_name(), torch.cuda.get_device_capability()[0] >= _AMPERE)
         case "tensorflow":
             import tensorflow as tf
 
@@ -60,40 +59,24 @@ def this_gpu() -> Gpu | None:
     return None
 
 
-def _is_fast(capability: str) -> bool:
-    major = capability.partition(".")[0]
-    return major.isdecimal() and int(major) >= _AMPERE
-
-
 def choose_arithmetic(asked: Asked, gpu: Gpu | None) -> Arithmetic:
-    """What comes nearest to what was asked for; "auto" is what the GPU is fast at without a loss that shows."""
-    fast = gpu is not None and gpu.fast
-    if asked == "bf16" and fast:
-        return "bf16"
+    """What comes nearest to what was asked for: "auto" is TF32 where the GPU has it.
+
+    There is no bfloat16: on an H200 one photo takes as long in it as in TF32 (docs/benchmarks.md).
+    """
+    arithmetic: Arithmetic = "tf32" if gpu is not None and gpu.tf32 and asked != "f32" else "f32"
     if asked in {"bf16", "int8"}:
-        reason = "ENGINE=keras has no int8" if asked == "int8" else f"{gpu.name if gpu else 'the CPU'} has no fast bf16"
-        logger.warning("%s: the model runs in %s", reason, "tf32" if fast else "f32")
-    return "tf32" if fast and asked != "f32" else "f32"
-
-
-@contextmanager
-def layers_in(policy: str) -> Iterator[None]:
-    """Layers that are made within have this dtype policy: "float32", "mixed_bfloat16", "mixed_float16"."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+        logger.warning("ENGINE=keras has no %s: models run in %s", asked, arithmetic)
+    return arithmetic
 
 
 @contextmanager
 def products_in(arithmetic: Arithmetic) -> Iterator[None]:
-    """Within, products of float32 are computed in TF32 on a GPU that has it, or (only for "f32") are not.
+    """Within, float32 is multiplied in this arithmetic. On a CPU both are the same.
 
     With TensorFlow and PyTorch it stays so for the process until the next one says otherwise.
     """
-    rough = arithmetic != "f32"
+    rough = arithmetic == "tf32"
     match keras.config.backend():
         case "jax":
             import jax

@@ -31,7 +31,7 @@ class Session(Protocol):
 
     @property
     def precision(self) -> str:
-        """The arithmetic it really runs in: "f32", "bf16" or "int8"."""
+        """The arithmetic it really runs in: "f32", "tf32", "bf16" or "int8"."""
 
     def run(self, *inputs: Array) -> list[Array]:
         """Run the network.

@@ -1,17 +1,17 @@
 """Keras itself, on the backend it is set to: for the GPU, and for what OpenVINO does not run."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import keras
 import numpy as np
 
-from worker.engines.arithmetic import choose_arithmetic, layers_in, products_in, this_gpu
+from worker.engines.arithmetic import Arithmetic, choose_arithmetic, products_in, this_gpu
 from worker.engines.base import Array, KerasModel, Recipe, check_inputs
 from worker.engines.precision import Asked
 
 #: an array of the backend, or a list of them
-Tensors = Any
+Tensors: TypeAlias = Any
 
 
 class KerasSession:
@@ -31,10 +31,8 @@ class KerasSession:
     def __init__(self, recipe: Recipe, asked: Asked = "f32") -> None:
         backend = keras.config.backend()
         self.engine: Final[str] = f"keras-{backend}"
-        self._arithmetic = choose_arithmetic("f32" if recipe.exact else asked, this_gpu())
-        self.precision: Final[str] = self._arithmetic
-        with layers_in("mixed_bfloat16" if self._arithmetic == "bf16" else "float32"):
-            self._model = recipe.build()
+        self.precision: Final[Arithmetic] = choose_arithmetic("f32" if recipe.exact else asked, this_gpu())
+        self._model = recipe.build()
         self._batched = recipe.batched
         self._compiles = backend != "torch"
         self._call = _jax_function(self._model) if backend == "jax" else self._model.predict_on_batch
@@ -44,7 +42,7 @@ class KerasSession:
         check_inputs(inputs, len(self._model.inputs), batched=self._batched)
         length = len(inputs[0])
         arrays = [self._filled(np.ascontiguousarray(each, np.float32), length) for each in inputs]
-        with products_in(self._arithmetic):
+        with products_in(self.precision):
             outputs = self._call(arrays if len(arrays) > 1 else arrays[0])
         # copies: what the caller gets is his own to change
         return [np.array(each[:length], np.float32) for each in (outputs if isinstance(outputs, list) else [outputs])]
@@ -64,13 +62,13 @@ def _jax_function(model: KerasModel) -> Callable[[Tensors], Tensors]:
     """
     import jax
 
-    @jax.jit
-    def call(weights: Any, inputs: Tensors) -> Tensors:  # noqa: ANN401
+    def call(weights: tuple[list[Tensors], list[Tensors]], inputs: Tensors) -> Tensors:
         outputs, _ = model.stateless_call(*weights, inputs, training=False)
         return outputs
 
-    weights = tuple(
-        [variable.value for variable in variables]
-        for variables in (model.trainable_variables, model.non_trainable_variables)
+    compiled = jax.jit(call)
+    weights = (
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in model.non_trainable_variables],
     )
-    return lambda inputs: jax.device_get(call(weights, inputs))
+    return lambda inputs: jax.device_get(compiled(weights, inputs))

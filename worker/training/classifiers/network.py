@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from shared.runs import Backbone
 from worker.engines import KerasModel
-from worker.engines.arithmetic import layers_in
 from worker.models.classifiers.networks import build_application
 from worker.training.classifiers.config import ClassificationConfig
 from worker.training.config import Precision
 from worker.training.optimizing import Optimizer, make_optimizer
+from worker.training.precision import layers_in
 
 #: the classes of ImageNet, which weights to begin with are for
 IMAGENET: Final = 1000

@@ -9,7 +9,6 @@ from keras import ops
 from numpy.typing import NDArray
 
 from worker.engines import KerasModel
-from worker.engines.arithmetic import layers_in
 from worker.models.darknet.cfg import Convolutional, Shortcut, Yolo
 from worker.models.darknet.network import Layout, Tensor, build_network
 from worker.models.darknet.plan import Plan, Planned
@@ -17,6 +16,7 @@ from worker.models.darknet.weights import ConvolutionWeights, Normalisation
 from worker.training.darknet.config import DetectionConfig
 from worker.training.darknet.loss import YoloLoss
 from worker.training.optimizing import make_optimizer
+from worker.training.precision import layers_in
 
 #: of the running averages of batch normalisation; Keras' 0.99 lags behind in a run of a few hundred steps
 MOMENTUM: Final = 0.97

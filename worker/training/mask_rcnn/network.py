@@ -15,7 +15,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.engines import KerasModel
-from worker.engines.arithmetic import layers_in
 from worker.models.mask_rcnn.anchors import make_anchors
 from worker.models.mask_rcnn.heads import build_box_head, build_mask_head
 from worker.models.mask_rcnn.plan import BOX_POOL, MASK_POOL, MASK_SIZE, LayerWeights, Plan, Weights
@@ -27,6 +26,7 @@ from worker.training.mask_rcnn.config import MaskRcnnConfig, Part
 from worker.training.mask_rcnn.losses import box_head_losses, mask_loss, proposal_losses
 from worker.training.mask_rcnn.targets import RegionTargets, crop_masks, region_targets
 from worker.training.optimizing import AverageWeights, make_optimizer
+from worker.training.precision import layers_in
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
