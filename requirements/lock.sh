@@ -24,6 +24,7 @@ uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annota
   --group dev --overrides "$without" --output-file "$all" pyproject.toml
 lock web --extra web
 lock worker --extra worker --extra openvino
+lock worker-jax --extra worker --extra jax
 lock worker-cuda --extra worker --extra cuda --extra training
 lock trainer --extra worker --extra tensorflow --extra training
 lock standalone --extra web --extra worker --extra openvino --extra standalone

@@ -71,4 +71,11 @@ def _jax_function(model: KerasModel) -> Callable[[Tensors], Tensors]:
         [variable.value for variable in model.trainable_variables],
         [variable.value for variable in model.non_trainable_variables],
     )
-    return lambda inputs: jax.device_get(compiled(weights, inputs))
+
+    def run(inputs: Tensors) -> Tensors:
+        outputs = compiled(weights, inputs)
+        for each in outputs if isinstance(outputs, list) else [outputs]:
+            each.copy_to_host_async()  # all at once, before the first one is waited for
+        return outputs
+
+    return run
