@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         "auto", description="what runs the models; auto: openvino where it is"
     )
     precision: Literal["auto", "f32", "bf16", "int8"] = Field(
-        "auto", description="arithmetic of the openvino engine; auto: what this CPU is fast at"
+        "auto", description="arithmetic of the models; auto: what this CPU or GPU is fast at"
     )
     threads: int = Field(0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS")
     worker_memory_mb: int = Field(

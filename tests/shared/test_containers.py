@@ -153,11 +153,17 @@ def test_images_are_pinned() -> None:
 
 def test_the_gpu_variant() -> None:
     worker = GPU["services"]["worker"]
-    assert worker["build"]["args"]["REQUIREMENTS"] == "worker-cuda"
+    assert worker["build"]["args"]["REQUIREMENTS"] == "worker-jax"
+    assert worker["environment"]["KERAS_BACKEND"] == "jax"
+    trainer = GPU["services"]["trainer"]
+    assert trainer["build"]["args"]["REQUIREMENTS"] == "worker-cuda"
+    assert trainer["image"] != worker["image"]
     assert worker["image"] == GPU["services"]["weights"]["image"] != SERVICES["worker"]["image"]
     pins = [re.findall(r"^([\w.-]+==\S+)", (ROOT / path).read_text(), re.MULTILINE) for path in
-            ("requirements/worker-cuda.txt", "requirements/worker.txt")]  # fmt: skip
-    versions = [dict(pin.split("==") for pin in found) for found in pins]
-    assert versions[0]["tensorflow"]
-    for name in versions[0].keys() & versions[1].keys():
-        assert versions[0][name] == versions[1][name], "one version of each package in both variants"
+            ("requirements/worker-jax.txt", "requirements/worker-cuda.txt", "requirements/worker.txt")]  # fmt: skip
+    jax, tensorflow, plain = (dict(pin.split("==") for pin in found) for found in pins)
+    assert jax["jax"]
+    assert tensorflow["tensorflow"]
+    for variant in (jax, tensorflow):
+        for name in variant.keys() & plain.keys():
+            assert variant[name] == plain[name], "one version of each package in all variants"

@@ -14,9 +14,8 @@ from types import FrameType
 import numpy as np
 
 from shared.settings import Settings
-from worker.engines import Recipe, open_session
+from worker.engines import KerasModel, Recipe, open_session
 from worker.models.darknet.cfg import load_cfg
-from worker.models.darknet.network import build_network
 from worker.models.darknet.plan import make_plan
 from worker.models.darknet.weights import read_weights
 
@@ -33,9 +32,14 @@ def interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main(folder: Path) -> None:
     plan = make_plan(load_cfg(folder / "tiny.cfg"))
-    recipe = Recipe("tiny", lambda: build_network(plan, read_weights(folder / "tiny.weights", plan)), outputs=1)
+
+    def build() -> KerasModel:
+        from worker.models.darknet.network import build_network
+
+        return build_network(plan, read_weights(folder / "tiny.weights", plan))
+
     settings = Settings(engine="keras", engine_cache_dir=folder / "cache", data_dir=folder)
-    session = open_session(recipe, settings)
+    session = open_session(Recipe("tiny", build, outputs=1), settings)
     batch = np.load(folder / "batch.npy")
     (heads,) = session.run(batch)
     np.save(folder / "heads.npy", heads)
