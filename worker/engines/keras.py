@@ -44,8 +44,8 @@ class KerasSession:
         arrays = [self._filled(np.ascontiguousarray(each, np.float32), length) for each in inputs]
         with products_in(self.precision):
             outputs = self._call(arrays if len(arrays) > 1 else arrays[0])
-        # copies: what the caller gets is his own to change
-        return [np.array(each[:length], np.float32) for each in (outputs if isinstance(outputs, list) else [outputs])]
+        # copies, which are the caller's to change; cut as arrays of NumPy, for JAX would compile that for each length
+        return [np.array(each, np.float32)[:length] for each in (outputs if isinstance(outputs, list) else [outputs])]
 
     def _filled(self, array: Array, length: int) -> Array:
         missing = (1 << max(0, length - 1).bit_length()) - length
