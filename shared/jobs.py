@@ -153,12 +153,13 @@ class JobState(StrEnum):
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
-Phase = Literal["fetch", "decode", "preprocess", "inference", "postprocess", "draw", "join", "store"]
-#: those of a photo. A video has "fetch", "decode" (it is looked through), "inference" (all that is done with frames),
-#: "join" and "store".
+Phase = Literal["fetch", "decode", "load", "preprocess", "inference", "postprocess", "draw", "join", "store"]
+#: those of a photo; "load" only of one whose model was not in memory. A video has "fetch", "decode" (it is looked
+#: through), "load" likewise, "inference" (all that is done with frames), "join" and "store".
 PHASES: Final[tuple[Phase, ...]] = (
     "fetch",
     "decode",
+    "load",
     "preprocess",
     "inference",
     "postprocess",

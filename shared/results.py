@@ -113,7 +113,10 @@ class ImageResult(_Document):
     notes: list[str] = Field(description="what a person should know, e.g. that only the first frame was used")
     artifacts: list[Artifact]
     timings_ms: dict[str, float] = Field(
-        description="queue, fetch, decode, preprocess, inference, postprocess, draw, store, total (without queue)"
+        description=(
+            "queue, fetch, decode, load (only if the model was not in memory), preprocess, inference, postprocess, "
+            "draw, store, total (without queue)"
+        )
     )
 
     def to_json(self) -> bytes:

@@ -146,7 +146,10 @@ class SegmentResult(_Document):
     end_time: float = Field(0, ge=0, description="seconds from the first frame of the file to the end of the last one")
     poster_objects: int = Field(0, ge=0, description="objects in the frame of `poster.jpg`")
     files: tuple[str, ...] = Field((), description="the names of its files")
-    timings_ms: dict[str, float] = Field({}, description="decode, inference, draw, encode: busy times; total: elapsed")
+    timings_ms: dict[str, float] = Field(
+        {},
+        description="decode, inference, draw, encode: busy times; load: if the model was not in memory; total: elapsed",
+    )
 
 
 class Track(_Document):

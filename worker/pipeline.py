@@ -1,4 +1,4 @@
-"""The job function: fetch, decode, preprocess, inference, postprocess, draw; each a named, timed phase.
+"""The job function: fetch, decode, load, preprocess, inference, postprocess, draw; each a named, timed phase.
 
 It runs in the resident horse. What it needs is made once by `set_up`; what it does for a job may be done twice
 and gives the same objects. The last phase, to store them, is done beside the next job (`worker.endings`).
@@ -134,7 +134,8 @@ def _process(job: JobRequest, tools: Tools) -> Ending:
     with clock.phase("decode"):
         image = decode_image(data, max_pixels=settings.max_megapixels * 1_000_000, max_aspect=settings.max_aspect)
     del data
-    seen = look(image, job.input, tools.models.get(job.model), job.options, clock)
+    model = tools.models.get(job.model, lambda: clock.phase("load"))
+    seen = look(image, job.input, model, job.options, clock)
     result = seen.result(job.id, job.created_at, clock)
     return Ending(result.to_json(), [(file.artifact.name, file.data) for file in seen.files], time.monotonic())
 

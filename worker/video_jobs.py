@@ -8,8 +8,8 @@ So whatever was lost on the way, to run it again is the remedy.
 """
 
 import logging
-import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,8 @@ from shared.jobs import Progress as JobProgress
 from shared.queue import Fleet, PartsPendingError
 from shared.storage import MissingObjectError
 from shared.videos import VideoResult
+from worker.clock import PhaseClock
+from worker.models.base import DetectionModel
 from worker.scratch import scratch_folder
 from worker.tools import Tools
 from worker.video_input import is_read_in_pieces, open_upload
@@ -71,32 +73,35 @@ def _earlier_result(job: JobRequest, tools: Tools) -> VideoResult | None:
 
 
 def _run(job: JobRequest, tools: Tools, folder: Path) -> VideoResult:
+    beginning, ending = PhaseClock(), PhaseClock()
     _tell(job, tools, "fetch", 0)
     with open_upload(tools.storage, job, folder, limits_of(tools.settings)) as file:
         plan = load_plan(tools.storage, job.id)
         if plan is None:
             _tell(job, tools, "decode", 0)
-            plan = _plan(job, tools, file)
+            plan = _plan(job, tools, file, beginning)
         parts = (
             _ordered_parts(job, plan, tools, folder) if plan.as_jobs else [_only_part(job, plan, file, tools, folder)]
         )
         _tell(job, tools, "join", _LOOKED_AT)
         made = folder / "result"
         made.mkdir()
-        begin = time.perf_counter()
-        findings = join(file, plan.facts, job.video_options, parts, made)
+        with ending.phase("join"):
+            findings = join(file, plan.facts, job.video_options, parts, made)
+    model = _model(job, tools, ending, 98)
     _tell(job, tools, "store", 98)
-    stored = time.perf_counter()
-    for artifact in findings.artifacts:
-        tools.storage.put_file(result_key(job.id, artifact.name), made / artifact.name)
+    with ending.phase("store"):
+        for artifact in findings.artifacts:
+            tools.storage.put_file(result_key(job.id, artifact.name), made / artifact.name)
+    loading = plan.load_ms + findings.timings_ms.get("load", 0) + ending.times_ms.get("load", 0)
     result = video_result(
         job.id,
         job.input,
-        Looked(video_model(tools.models.get(job.model)), job.options, job.video_options),
+        Looked(model, job.options, job.video_options),
         plan.facts,
         findings,
         (job.created_at, plan.started_at),
-        {"join": stored - begin, "store": time.perf_counter() - stored},
+        ending.times_ms | ({"load": round(loading, 3)} if loading else {}),
     )
     tools.storage.put(result_key(job.id, RESULT_DOCUMENT), result.to_json())
     log.info(
@@ -111,21 +116,34 @@ def _run(job: JobRequest, tools: Tools, folder: Path) -> VideoResult:
     return result
 
 
-def _plan(job: JobRequest, tools: Tools, file: VideoFile) -> VideoPlan:
+def _plan(job: JobRequest, tools: Tools, file: VideoFile, clock: PhaseClock) -> VideoPlan:
     probed = probe(file, limits_of(tools.settings))
-    model = video_model(tools.models.get(job.model))
+    model = _model(job, tools, clock, 0)
     workers = sum(worker.ready for worker in Fleet(tools.jobs.redis).workers())
     plan = make_plan(
         probed,
         job.video_options,
         model,
         tools.settings,
+        clock,
         workers=max(1, workers),
         may_split=is_read_in_pieces(job),
     )
     if plan.as_jobs:
         save_plan(tools.storage, job.id, plan)
     return plan
+
+
+def _model(job: JobRequest, tools: Tools, clock: PhaseClock, percent: int) -> DetectionModel:
+    """The model of a video. If it has to be loaded, the page is told so."""
+
+    @contextmanager
+    def loading() -> Iterator[None]:
+        _tell(job, tools, "load", percent)
+        with clock.phase("load"):
+            yield
+
+    return video_model(tools.models.get(job.model, loading))
 
 
 def _only_part(job: JobRequest, plan: VideoPlan, file: VideoFile, tools: Tools, folder: Path) -> DonePart:

@@ -16,6 +16,7 @@ from shared.jobs import LIVE_FRAME, JobRequest, PartRequest, parts_key, parts_pr
 from shared.queue import PartProgress
 from shared.storage import Storage
 from shared.videos import SegmentResult
+from worker.clock import PhaseClock
 from worker.engines.threads import threads_for
 from worker.scratch import scratch_folder
 from worker.tools import Tools
@@ -81,19 +82,21 @@ def process_part(
     tell: Callable[[Progress], None],
 ) -> SegmentResult:
     """Decode, look, draw and encode. Also what a video that is not split has done, as its only part."""
-    settings = tools.settings
-    return process_segment(
+    settings, clock = tools.settings, PhaseClock()
+    model = video_model(tools.models.get(job.model, lambda: clock.phase("load")))
+    result = process_segment(
         file,
         plan.facts,
         plan.segments[number],
         job.video_options,
-        predict_with(video_model(tools.models.get(job.model)), job.options),
+        predict_with(model, job.options),
         folder,
         limits=limits_of(settings),
         batch=1,
         threads=max(1, threads_for(settings) // _DECODING_SHARE),
         on_progress=tell,
     )
+    return result.model_copy(update={"timings_ms": result.timings_ms | clock.times_ms})
 
 
 def _do(job: JobRequest, plan: VideoPlan, number: int, tools: Tools) -> SegmentResult:

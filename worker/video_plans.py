@@ -2,7 +2,7 @@
 
 import math
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from shared.queue import PartOrder
 from shared.settings import Settings
 from shared.storage import MissingObjectError, Storage
 from shared.videos import Segment, VideoFacts, VideoOptions
+from worker.clock import PhaseClock
 from worker.models.base import DetectionModel, Model
 from worker.videos.limits import MOST_PIXELS, VideoLimits
 from worker.videos.planning import plan_segments
@@ -41,6 +42,7 @@ class VideoPlan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     started_at: datetime
+    load_ms: float = Field(0, description="that the model took to be loaded, where it was not in memory")
     facts: VideoFacts
     segments: list[Segment]
     frames: list[int] = Field(description="of each part: frames to look at, about")
@@ -62,6 +64,7 @@ def make_plan(
     options: VideoOptions,
     model: DetectionModel,
     settings: Settings,
+    clock: PhaseClock,
     *,
     workers: int = 1,
     may_split: bool = True,
@@ -73,6 +76,7 @@ def make_plan(
         options: of the job.
         model: that is to look at it: how fast it is, is tried.
         settings: `video_part_seconds`.
+        clock: started when the video was begun with; knows how long the model was loaded for it.
         workers: that may share the work.
         may_split: whether a part can be decoded without the file as a whole.
     """
@@ -89,7 +93,8 @@ def make_plan(
         segments = plan_segments(probed, options, target, most_in_vain=int(in_vain))
     lengths = [_length(segment, facts, options) for segment in segments]
     return VideoPlan(
-        started_at=datetime.now(UTC),
+        started_at=clock.started_at,
+        load_ms=clock.times_ms.get("load", 0),
         facts=facts,
         segments=segments,
         frames=[max(1, round(length * analysed_fps(facts, options))) for length in lengths],

@@ -24,7 +24,7 @@ def video_result(
     facts: VideoFacts,
     findings: VideoFindings,
     began: tuple[datetime, datetime],
-    seconds: Mapping[str, float],
+    times_ms: Mapping[str, float],
 ) -> VideoResult:
     """The document, finished now.
 
@@ -35,7 +35,7 @@ def video_result(
         facts: of the file.
         findings: of all frames.
         began: when the job was made, and when it was begun.
-        seconds: times beside those of the findings, by name.
+        times_ms: those beside or instead of what the findings have, by name.
     """
     created, started = began
     now = datetime.now(UTC)
@@ -56,7 +56,7 @@ def video_result(
     timings = {
         "queue": round((started - created).total_seconds() * 1000, 3),
         **findings.timings_ms,
-        **{name: round(1000 * value, 3) for name, value in seconds.items()},
+        **times_ms,
         "total": round((now - started).total_seconds() * 1000, 3),
     }
     task = looked.model.entry.task

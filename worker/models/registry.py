@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from shared.catalog import Catalog
 from shared.entries import AnyEntry, ClassifierEntry, DarknetEntry, MaskRcnnEntry
@@ -77,8 +78,12 @@ class ModelCache:
         self._trained = trained
         self._models: OrderedDict[str, tuple[str, Model]] = OrderedDict()
 
-    def get(self, name: str) -> Model:
+    def get(self, name: str, loading: Callable[[], AbstractContextManager[None]] = nullcontext) -> Model:
         """The model called `name`, loaded and warm.
+
+        Args:
+            name: in the catalogue.
+            loading: what is to be around the loading, if the model is not in memory.
 
         Raises:
             BadInputError: "unknown_model" or "model_not_installed".
@@ -94,16 +99,21 @@ class ModelCache:
                 return model
             logger.info("model %s has changed", name)
             del self._models[name], model
-        settings = self._fetched(name) if name in catalog.trained else self._settings
+        with loading():
+            model = self._load(entry, trained=name in catalog.trained)
+        self._models[name] = (fingerprint, model)
+        return model
+
+    def _load(self, entry: AnyEntry, *, trained: bool) -> Model:
+        settings = self._fetched(entry.name) if trained else self._settings
         _check_installed(entry, settings)  # before another model leaves for it in vain
         # make room first: two large models at once may be more than there is memory
         while len(self._models) >= self._settings.max_resident_models:
             evicted = next(iter(self._models))
             del self._models[evicted]  # no name here may hold it while the next one is loaded
-            logger.info("model %s leaves the memory for %s", evicted, name)
+            logger.info("model %s leaves the memory for %s", evicted, entry.name)
         model = load_model(entry, settings)
         model.warm_up()
-        self._models[name] = (fingerprint, model)
         return model
 
     def _fetched(self, name: str) -> Settings:

@@ -4,7 +4,7 @@ import { dateTime, duration, fileSize, relative, share } from "./format.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
-const PHASES = ["fetch", "decode", "preprocess", "inference", "postprocess", "draw", "store"];
+const PHASES = ["fetch", "decode", "load", "preprocess", "inference", "postprocess", "draw", "store"];
 
 /** @param {HTMLElement} entry */
 export function wide(entry) {
@@ -26,14 +26,14 @@ export function times(timings, phases = PHASES) {
   const sum = known.reduce((total, phase) => total + timings[phase], 0);
   const total = timings.total ?? sum;
   const add = (/** @type {string} */ name, /** @type {number} */ ms, className = "") => {
-    const part = el("span", { class: className, title: `${name} ${duration(ms)}` });
+    const words = name === "load" ? "loading the model" : name;
+    const part = el("span", { class: className, title: `${words} ${duration(ms)}` });
     part.style.setProperty("--part", String(ms));
     bar.append(part);
-    return `${name} ${duration(ms)}`;
+    return `${words} ${duration(ms)}`;
   };
   const texts = known.map((phase) => add(phase, timings[phase], phase));
-  // A model that was not in memory is loaded between the phases.
-  if (total - sum > REST * total) texts.push(add("loading the model and other things", total - sum));
+  if (total - sum > REST * total) texts.push(add("other things", total - sum));
   return [duration(total), bar, el("span", { class: "note", text: texts.join(", ") })];
 }
 

@@ -6,7 +6,7 @@ import { excerpt } from "./running.js";
 
 /** @typedef {import("../api.js").Job} Job */
 
-const PHASES = ["fetch", "plan", "decode", "inference", "draw", "encode", "track", "join", "store"];
+const PHASES = ["fetch", "plan", "load", "decode", "inference", "draw", "encode", "track", "join", "store"];
 
 /** @param {HTMLElement} place @param {Job} job a finished video */
 export function showVideoFacts(place, job) {
