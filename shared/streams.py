@@ -189,6 +189,9 @@ class StreamSummary(BaseModel):
     error: ErrorInfo | None = None
     links: StreamLinks
     colours: dict[str, str] = Field({}, description="label -> #rrggbb, as drawn")
+    nouns: dict[str, tuple[str, str]] = Field(
+        {}, description='label -> what its count is said with if it is 1, and else: "person" and "people"'
+    )
 
 
 class StreamView(StreamSummary):

@@ -20,6 +20,7 @@ from web import (
     operations,
     origins,
     results,
+    retrying,
     security,
     status,
     stream_files,
@@ -70,6 +71,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     blueprints = (
         uploads.bp,
         again.bp,
+        retrying.bp,
         jobs.bp,
         views.bp,
         results.bp,

@@ -20,16 +20,16 @@ from web.choosing import Models
 from web.services import Services
 from web.services import services as current_services
 
-#: what brings files: there must be room in the queue before a body is read
-BRINGS_FILES: Final = frozenset({"uploads.upload", "again.again"})
+#: what makes jobs wait: there must be room in the queue before a body is read
+BRINGS_JOBS: Final = frozenset({"uploads.upload", "again.again", "retrying.retry"})
 #: what is counted: work is made by uploads, and a sign-in is where keys could be tried
-LIMITED: Final = BRINGS_FILES | {"trainings.create", "streams.create", "access.sign_in"}
+LIMITED: Final = BRINGS_JOBS | {"trainings.create", "streams.create", "access.sign_in"}
 #: an IPv6 customer has a network of this size at least
 _V6_NETWORK: Final = 64
 
 
 def register(app: APIFlask, settings: Settings, services: Services) -> None:
-    """Count the requests of each client in our Redis, and look for room for the files that they bring.
+    """Count the requests of each client in our Redis, and look for room for the jobs that they bring.
 
     Raises `ValueError` for a RATE_LIMIT that is none.
     """
@@ -69,8 +69,8 @@ def _no_retry_of_what_is_done(response: Response) -> Response:
 
 
 def _look_for_room() -> None:
-    """Refuse files that there is no room for, before the body is read. What is asked of Redis is one round trip."""
-    if request.endpoint not in BRINGS_FILES or request.method != "POST":
+    """Refuse jobs that there is no room for, before the body is read. What is asked of Redis is one round trip."""
+    if request.endpoint not in BRINGS_JOBS or request.method != "POST":
         return
     parts, name = current_services(), client()
     room = parts.queue.room

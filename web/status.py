@@ -18,6 +18,7 @@ from web.access import is_operator
 from web.errors import wants_html
 from web.ids import checked_id
 from web.presenting import find_job
+from web.retrying import put_back
 from web.services import Services, services
 
 bp = APIBlueprint("status", __name__, tag="Operations")
@@ -154,11 +155,8 @@ def status_json() -> Status:
 @bp.doc(hide=True)
 def retry(job_id: str) -> Response:
     """Run a failed job again."""
-    parts, job_id = services(), checked_id(job_id)
-    record = parts.queue.get(job_id)
-    if record is not None and parts.storage.stat(record.request.input.key) is None:
-        raise PublicError("input_gone", "The uploaded file is no longer there.")
-    parts.overview.retry(job_id)
+    job_id = checked_id(job_id)
+    put_back(services(), job_id)
     return _pressed(job_id, "retry")
 
 

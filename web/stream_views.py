@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import url_for
 from pydantic import BaseModel, ValidationError
@@ -11,8 +11,17 @@ from shared.colours import colour_of, css
 from shared.errors import PublicError
 from shared.jobs import GONE, RESULT_DOCUMENT, JobOptions, JobState, result_key
 from shared.queue.streams import StreamRecord
+from shared.results import plural
 from shared.storage import MissingObjectError
-from shared.streams import STATE_DOCUMENT, StreamLinks, StreamResult, StreamState, StreamSummary, StreamView
+from shared.streams import (
+    STATE_DOCUMENT,
+    StreamLinks,
+    StreamProgress,
+    StreamResult,
+    StreamState,
+    StreamSummary,
+    StreamView,
+)
 from web.access import is_operator, keys_are_on, owner
 from web.services import Services
 
@@ -47,7 +56,7 @@ def find_stream(services: Services, stream_id: str) -> StreamView:
     fields = _fields(record)
     if state is None:
         return StreamView(**fields)
-    fields["colours"] = _colours(state) | _colours_now(record)
+    fields |= _names(state, record.progress)
     return StreamView(**fields, result=seen, segments=state.segments, events=state.events)
 
 
@@ -122,7 +131,7 @@ def _of_result(services: Services, result: StreamResult) -> StreamView:
         segments=result.segments,
         events=result.events,
         result=result,
-        colours=_colours(result),
+        **_names(result),
     )
 
 
@@ -139,7 +148,7 @@ def _fields(record: StreamRecord) -> dict[str, object]:
         "stream": request.stream,
         "created_at": request.created_at,
         "links": _links(request.id),
-        "colours": _colours_now(record),
+        **_names(progress=record.progress),
     }
 
 
@@ -152,15 +161,16 @@ def _links(stream_id: str) -> StreamLinks:
     )
 
 
-def _colours_now(record: StreamRecord) -> dict[str, str]:
-    """Of what is to be seen now and was counted."""
-    progress = record.progress
-    return _colours_of(*progress.now, *progress.totals.counts) if progress is not None else {}
-
-
-def _colours(seen: StreamState | StreamResult) -> dict[str, str]:
-    return _colours_of(*seen.totals.counts, *(seen.timeline.most if seen.timeline is not None else ()))
-
-
-def _colours_of(*labels: str) -> dict[str, str]:
-    return {label: css(colour_of(label)) for label in labels}
+def _names(
+    seen: StreamState | StreamResult | None = None, progress: StreamProgress | None = None
+) -> dict[str, dict[str, Any]]:
+    """The colours and nouns of all that was seen before, and is to be seen or was counted now."""
+    labels: list[str] = []
+    if seen is not None:
+        labels += [*seen.totals.counts, *(seen.timeline.most if seen.timeline is not None else ())]
+    if progress is not None:
+        labels += [*progress.now, *progress.totals.counts]
+    return {
+        "colours": {label: css(colour_of(label)) for label in labels},
+        "nouns": {label: (plural(label, 1), plural(label, 2)) for label in labels},
+    }

@@ -1,4 +1,4 @@
-"""What an operator wants to see of the queue, and the one thing that only an operator does: run a failed job again."""
+"""What an operator wants to see of the queue; and to run a failed job again."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -132,8 +132,12 @@ class Overview:
         return Failures(total=total, by_code=dict(counts.most_common()), newest=newest)
 
     @queue_errors()
-    def retry(self, job_id: str) -> None:
+    def retry(self, job_id: str, client: str | None = None) -> None:
         """Put a failed job back into its queue, as new. Whether its input is still there, the caller has looked.
+
+        Args:
+            job_id: the job.
+            client: whose waiting jobs it is one of again, if it is to count against a client's own limit.
 
         Raises:
             PublicError: "not_found"; "conflict": it has not failed, or its deadline has passed.
@@ -167,6 +171,8 @@ class Overview:
                 pipe.zadd(keys.JOBS, {job_id: record.request.created_at.timestamp()}, nx=True)
                 if record.request.deadline is not None:
                     pipe.zadd(keys.DEADLINES, {job_id: record.request.deadline.timestamp()})
+                if client is not None:
+                    self._jobs.room.clients.add(client, [job_id], datetime.now(UTC).timestamp(), pipe)
                 self._jobs.events.publish(job_id, pipe)
                 pipe.execute()
             except WatchError:  # somebody else pressed it, too

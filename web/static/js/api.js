@@ -169,6 +169,11 @@ export function cancelJob(id) {
   return ask(`/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 }
 
+/** A failed job once more, as it was. @param {string} id @returns {Promise<Job>} */
+export function retryJob(id) {
+  return ask(`/jobs/${encodeURIComponent(id)}/retry`, { method: "POST" });
+}
+
 /** @param {string} id @param {RequestInit} [init] */
 export async function deleteJob(id, init = {}) {
   try {

@@ -1,6 +1,7 @@
 // One row of the list on the start page: a file from the moment it is dropped to its result.
 import { shareUrl } from "./api.js";
 import { byId, el, icon, iconButton, iconLink } from "./dom.js";
+import { isOfTheService } from "./failures.js";
 import { fileSize, phaseText } from "./format.js";
 import { labelItems } from "./labels.js";
 import { playOnHover } from "./preview.js";
@@ -26,8 +27,8 @@ const STATE_TEXT = {
   canceled: "Canceled",
 };
 
-/** Faults of the server, not of the file: trying again may well help. */
-const WORTH_A_RETRY = new Set(["timeout", "crashed", "out_of_memory", "internal", "queue_down", "storage_down", "storage_full", "not_ready", "queue_full", "unreachable", "bad_answer", "gone", "model_not_installed", "input_gone"]);
+/** The file is still here: what is gone there, or was never taken, can be sent again. */
+const WORTH_SENDING_AGAIN = new Set(["queue_full", "unreachable", "bad_answer", "gone", "input_gone"]);
 
 export class JobRow {
   /** @type {RowState} */
@@ -214,7 +215,7 @@ export class JobRow {
     this.#set("failed", "", 1);
     this.parts.text.append(`${error.message} `, el("code", { text: error.code }));
     this.#progress(undefined);
-    this.#actions([WORTH_A_RETRY.has(error.code) && this.#retryButton(), this.#removeButton("close", "Remove from the list")]);
+    this.#actions([(isOfTheService(error.code) || WORTH_SENDING_AGAIN.has(error.code)) && this.#retryButton(), this.#removeButton("close", "Remove from the list")]);
   }
 
   /** @param {RowState} state @param {string} text @param {number} fraction */

@@ -28,9 +28,14 @@ function clock(iso) {
   return new Date(iso).toLocaleTimeString("en", { hour12: false });
 }
 
+/** "person" for 1, "people" for 4. @param {string} label @param {number} count */
+function noun(label, count) {
+  return stream.nouns?.[label]?.[count === 1 ? 0 : 1] ?? label;
+}
+
 /** @param {string} id @param {Record<string, number>} counts @param {string} none */
 function showCounts(id, counts, none) {
-  const items = Object.entries(counts).map(([label, count]) => el("li", {}, swatch(stream.colours?.[label]), `${label} `, el("span", { class: "count", text: String(count) })));
+  const items = Object.entries(counts).map(([label, count]) => el("li", {}, swatch(stream.colours?.[label]), el("span", {}, el("span", { class: "count", text: String(count) }), ` ${noun(label, count)}`)));
   byId(id).replaceChildren(...(items.length ? items : [el("li", { text: none })]));
 }
 
@@ -39,7 +44,7 @@ function showCounting(totals) {
   /** @type {Node[]} */
   const found = [];
   const add = (/** @type {string} */ name, /** @type {Record<string, number>} */ counts) => {
-    const text = Object.entries(counts).map(([label, count]) => `${label} ${count}`).join(", ") || "0";
+    const text = Object.entries(counts).map(([label, count]) => `${count} ${noun(label, count)}`).join(", ") || "none";
     found.push(el("div", {}, el("dt", { text: name }), el("dd", { text })));
   };
   if (totals?.line) {
@@ -143,7 +148,7 @@ function follow() {
   source.addEventListener("job", (event) => {
     const next = JSON.parse(event.data);
     const before = stream;
-    stream = { ...before, ...next, segments: next.segments ?? before.segments, colours: { ...before.colours, ...next.colours } };
+    stream = { ...before, ...next, segments: next.segments ?? before.segments, colours: { ...before.colours, ...next.colours }, nouns: { ...before.nouns, ...next.nouns } };
     if (stream.state === "gone") {
       source.close();
       location.assign(url("/streams"));

@@ -1,7 +1,8 @@
 // The page of one job: its live state until it is done, then what was found.
 import { startAgain } from "./again.js";
-import { deleteJob, DONE, getJob, shareUrl, url } from "./api.js";
+import { ApiError, deleteJob, DONE, getJob, lookAgain, retryJob, shareUrl, url } from "./api.js";
 import { byId, el, icon } from "./dom.js";
+import { advice, isOfTheService } from "./failures.js";
 import { phaseText } from "./format.js";
 import { JobEvents } from "./job-events.js";
 import { showPhoto } from "./photo.js";
@@ -14,6 +15,10 @@ import { showVideo } from "./video/show.js";
 
 const noun = byId("view").dataset.kind === "video" ? "video" : "picture";
 const running = noun === "video" ? new RunningVideo() : null;
+/** False for who has only the link. */
+const mayAct = "mayAct" in byId("view").dataset;
+/** @type {JobEvents | null} */
+let events = null;
 
 /** @param {Job} job @param {boolean} sure no question first: there is no result to lose */
 async function remove(job, sure = false) {
@@ -23,6 +28,20 @@ async function remove(job, sure = false) {
     location.assign(url("/"));
   } catch (error) {
     toast(`It could not be deleted: ${/** @type {Error} */ (error).message}`);
+  }
+}
+
+/** A failed job once more, behind the same link; one that was late as a new one, without a limit. @param {Job} job */
+async function tryAgain(job) {
+  try {
+    if (job.error?.code === "expired") location.assign((await lookAgain(job.id, {})).url);
+    else follow(await retryJob(job.id));
+  } catch (error) {
+    const { code, message } = /** @type {ApiError} */ (error);
+    if (code === "input_gone") show({ ...job, error: { code, message } });
+    else if (code === "not_found") show({ ...job, state: "gone" });
+    else if (code === "conflict") follow(await getJob(job.id)); // somebody else was faster
+    else toast(`It could not be tried again: ${message}`, { ms: 8000 });
   }
 }
 
@@ -63,10 +82,17 @@ function showPending(job) {
   } else {
     pending("alert", "There is nothing here any more", `The ${noun} was deleted, or its time was up.`);
   }
-  if (actions.dataset.state === job.state) return;
-  actions.dataset.state = job.state;
-  const again = el("a", { class: "button primary", href: url("/"), text: "Upload another" });
-  if (!DONE.has(job.state)) actions.replaceChildren(button("link", "Copy the link", () => shareLink(shareUrl(job.id), job.filename ?? "")), button("close", "Cancel", () => remove(job, true), "quiet danger"));
+  const { code } = job.error ?? {};
+  const failed = job.state === "failed";
+  const retry = failed && mayAct && (isOfTheService(code) || code === "expired");
+  byId("pending-advice").textContent = failed ? advice(code) : "";
+  byId("pending-advice").hidden = !byId("pending-advice").textContent;
+  const kind = DONE.has(job.state) ? [job.state, code].join(" ") : "under way";
+  if (actions.dataset.kind === kind) return;
+  actions.dataset.kind = kind;
+  const again = el("a", { class: retry ? "button" : "button primary", href: url("/"), text: "Upload another" });
+  if (retry) actions.replaceChildren(button("retry", "Try again", () => tryAgain(job), "primary"), again, button("trash", "Delete", () => remove(job, true), "quiet danger"));
+  else if (!DONE.has(job.state)) actions.replaceChildren(button("link", "Copy the link", () => shareLink(shareUrl(job.id), job.filename ?? "")), button("close", "Cancel", () => remove(job, true), "quiet danger"));
   else if (job.state === "gone") actions.replaceChildren(again);
   else actions.replaceChildren(again, button("trash", "Delete", () => remove(job, true), "quiet danger"));
 }
@@ -94,13 +120,25 @@ function showResult(job) {
 
 /** @param {Job} job */
 function show(job) {
+  const hadFocus = byId("pending").contains(document.activeElement);
   byId("view").dataset.state = job.state;
   if (job.state === "finished" && job.result) showResult(job);
   else showPending(job);
+  if (!hadFocus) return;
+  // What was focused may be gone: the keyboard is not thrown back to the top of the page.
+  if (byId("pending").hidden) byId("sentence").focus();
+  else if (!byId("pending").contains(document.activeElement)) byId("pending-actions").querySelector("button")?.focus();
+}
+
+/** @param {Job} job */
+function follow(job) {
+  show(job);
+  if (DONE.has(job.state)) return;
+  events ??= new JobEvents(true);
+  events.watch(job.id, show);
 }
 
 /** @type {Job} */
 const first = JSON.parse(byId("job-data").textContent ?? "null");
-show(first);
-if (!DONE.has(first.state)) new JobEvents(true).watch(first.id, show);
-else if (first.state === "finished" && !first.result) getJob(first.id).then(show);
+follow(first);
+if (first.state === "finished" && !first.result) getJob(first.id).then(show);
