@@ -215,9 +215,11 @@ def test_without_event_streams_the_states_are_asked_for(page: Page, watch: Watch
     finished(page, "polled.jpg")
 
 
-def test_five_hundred_files_are_one_stream_of_at_most_64(page: Page) -> None:
+def test_five_hundred_files_are_one_stream_of_at_most_64(open_context: OpenContext) -> None:
     """Against answers made here: the page, not the worker, is what is looked at."""
+    page = open_context(viewport=PHONE, has_touch=True, is_mobile=True, reduced_motion="reduce").new_page()
     streams: list[list[str]] = []
+    broken = ("job-0123", "job-0401")
     taken = 0
 
     def take(route: Route) -> None:
@@ -229,7 +231,11 @@ def test_five_hundred_files_are_one_stream_of_at_most_64(page: Page) -> None:
         ids = parse_qs(urlsplit(route.request.url).query)["id"]
         streams.append(ids)
         result = {"text": "Nothing.", "counts": {}, "detections": []}
-        jobs = [{"id": job_id, "state": "finished", "links": {}, "result": result} for job_id in ids]
+        bad = {"state": "failed", "error": {"code": "bad_image", "message": "It is cut off."}}
+        jobs = [
+            {"id": job_id, "state": "finished", "links": {}, "result": result} | (bad if job_id in broken else {})
+            for job_id in ids
+        ]
         events = "".join(f"event: job\ndata: {json.dumps(job)}\n\n" for job in jobs)
         route.fulfill(content_type="text/event-stream", body=events + "event: end\ndata: {}\n\n")
 
@@ -255,10 +261,20 @@ def test_five_hundred_files_are_one_stream_of_at_most_64(page: Page) -> None:
         }"""
     )
     expect(page.locator("#rows .row")).to_have_count(500)
-    expect(page.locator("#overall-text")).to_have_text("500 photos done", timeout=FINISH_MS)
+    expect(page.locator("#overall-text")).to_be_in_viewport()  # the list begins below the first screen
+    expect(page.locator("#overall-text")).to_have_text("498 photos done · 2 failed", timeout=FINISH_MS)
     assert max(map(len, streams)) <= 64
     assert len({job_id for ids in streams for job_id in ids}) == 500
     assert page.evaluate("window.longest") < 4000, "the page froze"
+    # what failed is found among them, one after the other
+    focused = page.locator(".row[data-state='failed']:focus-within")
+    names = []
+    for _ in broken:
+        page.get_by_role("button", name="Go to what failed").click()
+        expect(focused).to_be_in_viewport()
+        names.append(focused.locator(".row-name").text_content())
+    assert len(set(names)) == len(broken)
+    assert_no_sideways_scroll(page)
 
 
 def test_by_keyboard_alone(page: Page, photos: Path) -> None:

@@ -2,13 +2,18 @@
 
 import json
 import re
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
 
+from shared.queue import connect, keys
 from tests.browser.conftest import FINISH_MS, Live, OpenContext, Upload, Watch
 from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll, variant
 
@@ -185,6 +190,67 @@ def test_a_failed_job_says_why(page: Page, watch: Watch, dog: dict[str, Any], sc
     expect(page.locator("#pending-text")).to_contain_text("It is cut off.")
     expect(page.locator("#pending-text code")).to_have_text("bad_image")
     screenshot(page, "view-failed")
+
+
+def break_job(live: Live, job_id: str, code: str) -> None:
+    """Have a finished job failed, as a worker leaves one behind."""
+    shutil.rmtree(live.data_dir / "storage" / "results" / job_id, ignore_errors=True)
+    with connect(f"unix://{live.data_dir}/run/redis.sock", patient=False) as redis:
+        job = Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
+        job.set_status(JobStatus.FAILED)
+        redis.hset(job.key, keys.ERROR, json.dumps({"code": code, "message": "So it is."}))
+        redis.zrem(f"rq:finished:{job.origin}", job_id)
+        redis.zadd(f"rq:failed:{job.origin}", {job_id: time.time() + 600})
+
+
+def test_a_failed_job_is_tried_again(
+    open_context: OpenContext, live: Live, watch: Watch, upload: Upload, data_dir: Path, tmp_path: Path
+) -> None:
+    job = upload(variant(data_dir / "photos" / "dog.jpg", tmp_path, "again.jpg"))
+    page = open_context(viewport=PHONE, has_touch=True, is_mobile=True).new_page()
+    done = page.locator("#view[data-state=finished]")
+    again = page.get_by_role("button", name="Try again")
+
+    # by keyboard, on the page that the link leads to
+    break_job(live, job["id"], "crashed")
+    page.goto(job["links"]["view"])
+    expect(page.locator("#pending-text")).to_contain_text("So it is.")
+    again.focus()
+    page.keyboard.press("Enter")
+    expect(done).to_be_attached(timeout=FINISH_MS)
+    expect(page.locator("h1")).to_have_text(job["result"]["text"])
+    expect(page.locator("h1")).to_be_focused()
+    assert page.url.endswith(job["links"]["view"])
+
+    # on the operators' page, where the button has to be seen
+    break_job(live, job["id"], "internal")
+    page.goto("/status")
+    retry = page.get_by_role("button", name="Retry again.jpg")
+    box = retry.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= PHONE["width"]
+    assert retry.evaluate(
+        "button => { const area = button.closest('.scroll'); return area.scrollWidth <= area.clientWidth; }"
+    )
+    retry.tap()
+    expect(page.get_by_role("main").get_by_role("status")).to_have_text("The job is back in the queue.")
+    page.goto(job["links"]["view"])
+    expect(done).to_be_attached(timeout=FINISH_MS)
+
+    # a fault of the file stays one, and what is gone is said to be
+    break_job(live, job["id"], "bad_image")
+    page.goto(job["links"]["view"])
+    expect(page.locator("#pending-advice")).to_contain_text("The same file would fail again.")
+    expect(again).to_have_count(0)
+    break_job(live, job["id"], "timeout")
+    next((live.data_dir / "storage" / "inputs").glob(f"{job['id']}*")).unlink()
+    page.reload()
+    watch.expected.append("410")
+    again.press("Enter")
+    expect(page.locator("#pending-text")).to_have_text("The uploaded file is no longer there. input_gone")
+    expect(again).to_have_count(0)
+    expect(page.get_by_role("link", name="Upload it again")).to_be_visible()
+    expect(page.locator("#pending :focus")).to_have_count(1)
 
 
 def test_a_format_that_browsers_cannot_show_is_shown_drawn(page: Page, watch: Watch, dog: dict[str, Any]) -> None:

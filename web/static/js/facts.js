@@ -61,7 +61,7 @@ export function showFacts(place, job) {
   place.replaceChildren(
     ...notes.map((note) => wide(fact("Note", note))),
     wide(fact("Picture", `${source.width} × ${source.height} pixels, ${source.format}, ${fileSize(source.bytes)}`)),
-    ...(covered == null ? [] : [fact("Covered by objects", `${share(covered)} of the picture`)]),
+    ...(covered ? [fact("Covered by objects", `${share(covered)} of the picture`)] : []),
     wide(fact("Time taken", ...times(timings))),
     ...commonFacts(job),
   );

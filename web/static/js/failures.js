@@ -19,7 +19,6 @@ const INSTEAD = {
   model_not_installed: "Once it is, try again; or upload the file once more and choose another model.",
   out_of_memory: "A smaller version of the file may do.",
   expired: "Trying again sets no such limit.",
-  input_gone: "Upload it once more.",
 };
 
 /** Whether it is a fault of the service, so that the same again may well work. @param {string | undefined} code */

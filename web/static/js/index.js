@@ -18,6 +18,9 @@ import { twinOf, Uploads } from "./uploads.js";
 
 const BATCH_MS = 400; // files that come within this time of each other are one batch, kept in its order
 const UNDO_MS = 6000;
+const LEAST_SEEN_PX = 120; // of the list: its heading, and how far it is
+/** @type {ScrollBehavior} */
+const SCROLLING = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
 
 /** @type {Map<UploadFile, JobRow>} */
 const rows = new Map();
@@ -26,9 +29,17 @@ const deletions = new Map();
 const events = new JobEvents();
 const summary = new Summary(() => rows.values());
 const list = byId("rows");
+/** The failed row that was gone to last. @type {HTMLElement | null} */
+let lastFailed = null;
 
 /** @type {{pending: DocumentFragment, last: Element | null, frame: number, timer: number}} */
 const batch = { pending: document.createDocumentFragment(), last: null, frame: 0, timer: 0 };
+
+/** A list that begins below what is to be seen, as on a phone, would go unnoticed. */
+function bringIntoView() {
+  const work = byId("work");
+  if (work.getBoundingClientRect().top > innerHeight - LEAST_SEEN_PX) work.scrollIntoView({ behavior: SCROLLING });
+}
 
 /** Newest batch first; many rows are one change of the page. @param {Element} element */
 function insert(element) {
@@ -36,6 +47,7 @@ function insert(element) {
   batch.frame ||= requestAnimationFrame(() => {
     batch.frame = 0;
     const newest = batch.pending.lastElementChild;
+    if (!batch.last) requestAnimationFrame(bringIntoView); // when the list is shown
     if (batch.last?.isConnected) batch.last.after(batch.pending);
     else list.prepend(batch.pending);
     batch.last = newest;
@@ -191,6 +203,15 @@ const uploads = new Uploads(
 );
 
 offerSample((files) => uploads.add(files));
+
+byId("next-failed").addEventListener("click", () => {
+  // In the order of the page, and from the beginning again after the last.
+  const failed = /** @type {HTMLElement[]} */ ([...list.querySelectorAll(".row[data-state='failed']")]);
+  const next = failed[(failed.findIndex((row) => row === lastFailed) + 1) % failed.length];
+  lastFailed = next ?? null;
+  next?.scrollIntoView({ block: "center", behavior: SCROLLING });
+  next?.querySelector("button")?.focus({ preventScroll: true });
+});
 
 byId("clear-done").addEventListener("click", () => {
   for (const row of [...rows.values()]) if (row.done && !row.element.hidden) drop(row);

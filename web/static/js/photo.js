@@ -113,7 +113,7 @@ function showObjects(job) {
     byId("min-score-value").textContent = percent(least);
     byId("labels-all").hidden = hidden.size === 0 && off.size === 0;
     const count = visible.size === result.detections.length ? plural(visible.size, "object") : `${visible.size} of ${plural(result.detections.length, "object")} shown`;
-    byId("shown-count").textContent = result.mask_percent == null ? count : `${count}; all together cover ${share(result.mask_percent)} of the picture`;
+    byId("shown-count").textContent = result.mask_percent == null || !visible.size ? count : `${count}; all together cover ${share(result.mask_percent)} of the picture`;
   };
   showLabelSwitches(job, hidden, filter);
   byId("labels-all").addEventListener("click", () => {

@@ -5,6 +5,7 @@ import { fileSize, plural } from "./format.js";
 /** @typedef {import("./job-row.js").JobRow} JobRow */
 
 const ANNOUNCE_MS = 5000;
+const EASILY_SEEN = 5; // files; among more, the failed ones are to be looked for
 
 export class Summary {
   #frame = 0;
@@ -50,6 +51,7 @@ export class Summary {
     const finished = done === total;
     byId("work").hidden = total === 0;
     byId("clear-done").hidden = done === 0;
+    byId("next-failed").hidden = failed === 0 || total <= EASILY_SEEN;
     const bar = /** @type {HTMLProgressElement} */ (byId("overall-bar"));
     bar.hidden = finished;
     bar.value = total ? fraction / total : 0;

@@ -90,7 +90,7 @@ function showPending(job) {
   const kind = DONE.has(job.state) ? [job.state, code].join(" ") : "under way";
   if (actions.dataset.kind === kind) return;
   actions.dataset.kind = kind;
-  const again = el("a", { class: retry ? "button" : "button primary", href: url("/"), text: "Upload another" });
+  const again = el("a", { class: retry ? "button" : "button primary", href: url("/"), text: code === "input_gone" ? "Upload it again" : "Upload another" });
   if (retry) actions.replaceChildren(button("retry", "Try again", () => tryAgain(job), "primary"), again, button("trash", "Delete", () => remove(job, true), "quiet danger"));
   else if (!DONE.has(job.state)) actions.replaceChildren(button("link", "Copy the link", () => shareLink(shareUrl(job.id), job.filename ?? "")), button("close", "Cancel", () => remove(job, true), "quiet danger"));
   else if (job.state === "gone") actions.replaceChildren(again);
