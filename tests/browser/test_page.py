@@ -270,7 +270,7 @@ def test_five_hundred_files_are_one_stream_of_at_most_64(open_context: OpenConte
     focused = page.locator(".row[data-state='failed']:focus-within")
     names = []
     for _ in broken:
-        page.get_by_role("button", name="Go to what failed").click()
+        page.get_by_role("button", name="Next failed").click()
         expect(focused).to_be_in_viewport()
         names.append(focused.locator(".row-name").text_content())
     assert len(set(names)) == len(broken)
