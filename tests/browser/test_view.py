@@ -237,6 +237,13 @@ def test_a_failed_job_is_tried_again(
     page.goto(job["links"]["view"])
     expect(done).to_be_attached(timeout=FINISH_MS)
 
+    # one that was late is begun anew: its limit has passed
+    break_job(live, job["id"], "expired")
+    page.goto(job["links"]["view"])
+    again.tap()
+    page.wait_for_url(lambda url: job["id"] not in url)
+    expect(done).to_be_attached(timeout=FINISH_MS)
+
     # a fault of the file stays one, and what is gone is said to be
     break_job(live, job["id"], "bad_image")
     page.goto(job["links"]["view"])

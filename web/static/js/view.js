@@ -1,6 +1,6 @@
 // The page of one job: its live state until it is done, then what was found.
 import { startAgain } from "./again.js";
-import { ApiError, deleteJob, DONE, getJob, lookAgain, retryJob, shareUrl, url } from "./api.js";
+import { deleteJob, DONE, getJob, lookAgain, retryJob, shareUrl, url } from "./api.js";
 import { byId, el, icon } from "./dom.js";
 import { advice, isOfTheService } from "./failures.js";
 import { phaseText } from "./format.js";
@@ -37,10 +37,10 @@ async function tryAgain(job) {
     if (job.error?.code === "expired") location.assign((await lookAgain(job.id, {})).url);
     else follow(await retryJob(job.id));
   } catch (error) {
-    const { code, message } = /** @type {ApiError} */ (error);
+    const { code, message } = /** @type {import("./api.js").ApiError} */ (error);
     if (code === "input_gone") show({ ...job, error: { code, message } });
     else if (code === "not_found") show({ ...job, state: "gone" });
-    else if (code === "conflict") follow(await getJob(job.id)); // somebody else was faster
+    else if (code === "conflict") getJob(job.id).then(follow, () => toast(message)); // somebody else was faster
     else toast(`It could not be tried again: ${message}`, { ms: 8000 });
   }
 }
