@@ -102,6 +102,10 @@ def test_a_link_needs_no_key(page: Page, open_context: OpenContext, data_dir: Pa
     expect(stranger.locator("h1")).to_have_text("There is a bird in this picture.")
     stranger.wait_for_function("() => document.querySelector('#image').naturalWidth > 0")
     expect(stranger.get_by_role("button", name="Sign out")).to_have_count(0)
+    page.goto(link)
+    for seer, buttons in ((page, 1), (stranger, 0)):  # it is no stranger's to delete
+        expect(seer.locator("#actions").get_by_role("button", name="Share")).to_be_visible()
+        expect(seer.get_by_role("button", name="Delete")).to_have_count(buttons)
 
 
 def test_only_operators_are_shown_the_way_to_the_status_page(open_context: OpenContext, watch: Watch) -> None:

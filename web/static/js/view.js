@@ -48,6 +48,9 @@ async function tryAgain(job) {
 /** @param {string} name @param {string} text @param {() => void} onClick @param {string} [className] */
 const button = (name, text, onClick, className = "") => el("button", { type: "button", class: `button ${className}`, on: { click: onClick } }, icon(name), text);
 
+/** Deletes the job, whatever that is called now; none for who has only the link. @param {Job} job @param {string} name @param {string} text @param {boolean} [sure] */
+const removal = (job, name, text, sure = false) => (mayAct ? [button(name, text, () => remove(job, sure), "quiet danger")] : []);
+
 /** @param {string} image @param {string} title @param {string} text @param {string} [code] */
 function pending(image, title, text, code) {
   byId("pending").hidden = false;
@@ -91,16 +94,16 @@ function showPending(job) {
   if (actions.dataset.kind === kind) return;
   actions.dataset.kind = kind;
   const again = el("a", { class: retry ? "button" : "button primary", href: url("/"), text: code === "input_gone" ? "Upload it again" : "Upload another" });
-  if (retry) actions.replaceChildren(button("retry", "Try again", () => tryAgain(job), "primary"), again, button("trash", "Delete", () => remove(job, true), "quiet danger"));
-  else if (!DONE.has(job.state)) actions.replaceChildren(button("link", "Copy the link", () => shareLink(shareUrl(job.id), job.filename ?? "")), button("close", "Cancel", () => remove(job, true), "quiet danger"));
+  if (retry) actions.replaceChildren(button("retry", "Try again", () => tryAgain(job), "primary"), again, ...removal(job, "trash", "Delete", true));
+  else if (!DONE.has(job.state)) actions.replaceChildren(button("link", "Copy the link", () => shareLink(shareUrl(job.id), job.filename ?? "")), ...removal(job, "close", "Cancel", true));
   else if (job.state === "gone") actions.replaceChildren(again);
-  else actions.replaceChildren(again, button("trash", "Delete", () => remove(job, true), "quiet danger"));
+  else actions.replaceChildren(again, ...removal(job, "trash", "Delete", true));
 }
 
 /** @param {Job} job */
 function showActions(job) {
   const text = job.result?.text ?? "";
-  byId("actions").replaceChildren(button("link", "Share", () => shareLink(shareUrl(job.id), text)), button("trash", "Delete", () => remove(job), "quiet danger"));
+  byId("actions").replaceChildren(button("link", "Share", () => shareLink(shareUrl(job.id), text)), ...removal(job, "trash", "Delete"));
 }
 
 /** @param {Job} job */
