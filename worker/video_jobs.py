@@ -27,7 +27,7 @@ from worker.scratch import scratch_folder
 from worker.tools import Tools
 from worker.video_input import is_read_in_pieces, open_upload
 from worker.video_parts import done_parts, fetch_part, process_part, show_live
-from worker.video_plans import VideoPlan, limits_of, load_plan, make_plan, save_plan, video_model
+from worker.video_plans import VideoPlan, limits_of, load_plan, loaded_ms, make_plan, save_plan, video_model
 from worker.video_results import Looked, video_result
 from worker.videos.containers import VideoFile
 from worker.videos.joining import DonePart, join
@@ -93,7 +93,8 @@ def _run(job: JobRequest, tools: Tools, folder: Path) -> VideoResult:
     with ending.phase("store"):
         for artifact in findings.artifacts:
             tools.storage.put_file(result_key(job.id, artifact.name), made / artifact.name)
-    loading = plan.load_ms + findings.timings_ms.get("load", 0) + ending.times_ms.get("load", 0)
+    planning = loaded_ms(tools.storage, job.id) if plan.as_jobs else plan.load_ms
+    loading = planning + findings.timings_ms.get("load", 0) + ending.times_ms.get("load", 0)
     result = video_result(
         job.id,
         job.input,
@@ -170,7 +171,7 @@ def _only_part(job: JobRequest, plan: VideoPlan, file: VideoFile, tools: Tools, 
 
 def _ordered_parts(job: JobRequest, plan: VideoPlan, tools: Tools, folder: Path) -> list[DonePart]:
     """All parts, once all are done. Raises `PartsPendingError`, or with what one has failed."""
-    done = done_parts(tools.storage, job.id)
+    done = done_parts(tools.storage, job.id, plan)
     if len(done) < len(plan.segments):
         frames = {number: result.analysed for number, result in done.items()}
         tools.jobs.parts.order(job, plan.orders(tools.settings), frames)

@@ -52,7 +52,7 @@ def run_part(part: PartRequest, tools: Tools) -> None:
     if record is None or record.state.is_final or plan is None:
         _leave_nothing(part.video, tools)
         return
-    done = done_parts(tools.storage, part.video)
+    done = done_parts(tools.storage, part.video, plan)
     if part.number not in done:
         try:
             done[part.number] = _do(record.request, plan, part.number, tools)
@@ -113,14 +113,19 @@ def _do(job: JobRequest, plan: VideoPlan, number: int, tools: Tools) -> SegmentR
     return result
 
 
-def done_parts(storage: Storage, job_id: str) -> dict[int, SegmentResult]:
-    """The parts of a video that are done, by number."""
+def done_parts(storage: Storage, job_id: str, plan: VideoPlan) -> dict[int, SegmentResult]:
+    """The parts of a video that are done, by number.
+
+    None of another plan: a worker may end a part that it had before the video was tried again, and planned anew.
+    """
     matches = (_DONE.fullmatch(stat.key) for stat in storage.list(parts_prefix(job_id)))
-    numbers = [int(match[1]) for match in matches if match is not None]
-    return {
-        number: SegmentResult.model_validate_json(storage.get(_part_key(job_id, number, _DOCUMENT)))
-        for number in sorted(numbers)
+    numbers = {int(match[1]) for match in matches if match is not None}
+    found = {
+        segment.number: SegmentResult.model_validate_json(storage.get(_part_key(job_id, segment.number, _DOCUMENT)))
+        for segment in plan.segments
+        if segment.number in numbers
     }
+    return {number: result for number, result in found.items() if result.segment == plan.segments[number]}
 
 
 def fetch_part(storage: Storage, job_id: str, result: SegmentResult, folder: Path) -> DonePart:

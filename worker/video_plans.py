@@ -34,6 +34,9 @@ _SECONDS_TO_DECODE: Final = 6e-9
 _MOST_IN_VAIN: Final = 0.2
 #: a part may take so many times what it should
 _PATIENCE: Final = 4
+_PLAN: Final = "plan.json"
+#: milliseconds for which a model was loaded for the plan
+_LOADED: Final = "load_ms"
 
 
 class VideoPlan(BaseModel):
@@ -42,7 +45,11 @@ class VideoPlan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     started_at: datetime
-    load_ms: float = Field(0, description="that the model took to be loaded, where it was not in memory")
+    load_ms: float = Field(
+        0,
+        exclude=True,  # beside the plan: workers of an earlier version refuse what they do not know
+        description="that the model took to be loaded, where it was not in memory",
+    )
     facts: VideoFacts
     segments: list[Segment]
     frames: list[int] = Field(description="of each part: frames to look at, about")
@@ -104,16 +111,26 @@ def make_plan(
 
 
 def load_plan(storage: Storage, job_id: str) -> VideoPlan | None:
-    """The plan of a video that is worked on."""
+    """The plan of a video that is worked on, but for its `load_ms`."""
     try:
-        return VideoPlan.model_validate_json(storage.get(parts_key(job_id, "plan.json")))
+        return VideoPlan.model_validate_json(storage.get(parts_key(job_id, _PLAN)))
     except MissingObjectError:
         return None
 
 
+def loaded_ms(storage: Storage, job_id: str) -> float:
+    """The `load_ms` of the plan of a video that is worked on."""
+    try:
+        return float(storage.get(parts_key(job_id, _LOADED)))
+    except MissingObjectError:
+        return 0.0
+
+
 def save_plan(storage: Storage, job_id: str, plan: VideoPlan) -> None:
     """Put the plan where every worker finds it."""
-    storage.put(parts_key(job_id, "plan.json"), plan.model_dump_json().encode())
+    if plan.load_ms:
+        storage.put(parts_key(job_id, _LOADED), str(plan.load_ms).encode())
+    storage.put(parts_key(job_id, _PLAN), plan.model_dump_json().encode())
 
 
 def video_model(model: Model) -> DetectionModel:

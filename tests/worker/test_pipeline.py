@@ -1,5 +1,6 @@
 """The job function with the real small model, a real Redis and a real folder store."""
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +16,18 @@ from rq.serializers import JSONSerializer
 
 from shared.catalog import CatalogReader
 from shared.errors import BadInputError, TransientError
-from shared.jobs import PHASES, InputFile, JobOptions, JobRequest, Progress, input_key, new_job_id, result_key
-from shared.queue import JobQueue, Tally
+from shared.jobs import (
+    PHASES,
+    InputFile,
+    JobOptions,
+    JobRequest,
+    Progress,
+    input_key,
+    new_job_id,
+    parts_key,
+    result_key,
+)
+from shared.queue import JobQueue, PartsPendingError, Tally
 from shared.results import ImageResult
 from shared.settings import ROOT, Settings
 from shared.storage import Storage, open_storage
@@ -253,6 +264,45 @@ def test_that_a_model_is_loaded_is_said_and_timed(
         assert 0 < timings["load"] <= timings["total"]
         assert (request.id, "load") in said
     assert {"load", "video load"} <= Tally(connection).phases().keys()
+
+
+def test_a_split_video_joins_only_parts_of_its_own_plan(
+    storage: Storage, settings: Settings, connection: redis.Redis, tmp_path: Path
+) -> None:
+    """A worker may end a part that it was given before the video was tried again, and planned anew."""
+    tools = pipeline._tools
+    assert tools is not None
+    clip = request_for(storage, write_video(tmp_path / "v.mp4", walk(5)).read_bytes(), connection, settings)
+    request = clip.model_copy(update={"video": VideoOptions(draw=False)})
+    job = Job.fetch(request.id, connection=connection, serializer=JSONSerializer)
+    job.kwargs = job.kwargs | {"request": request.model_dump(mode="json")}
+    job.save()
+    pipeline._tools = replace(
+        tools,
+        settings=settings.model_copy(update={"video_part_seconds": 1e-6}),
+        models=ModelCache(CatalogReader(settings.catalog, MODEL).read, settings),
+    )
+    with pytest.raises(PartsPendingError):
+        run(connection, settings, request)
+    plan = json.loads(storage.get(parts_key(request.id, "plan.json")))
+    assert plan.keys() == {"started_at", "facts", "segments", "frames", "seconds", "as_jobs"}, (
+        "as older workers know it"
+    )
+    parts = [{"video": request.id, "number": segment["number"]} for segment in plan["segments"]]
+    for part in parts:
+        pipeline.run_part(part)
+    key = parts_key(request.id, "0/part.json")
+    document = json.loads(storage.get(key))
+    storage.put(key, json.dumps(document | {"segment": document["segment"] | {"frames": 99}}).encode())
+    tools.jobs.parts.drop(request.id)
+    with pytest.raises(PartsPendingError):
+        run(connection, settings, request)
+    assert tools.jobs.lanes.parts.get_job_ids() == [f"{request.id}-0"]
+    pipeline.run_part(parts[0])
+    run(connection, settings, request)
+    result = VideoResult.from_json(storage.get(result_key(request.id, "result.json")))
+    assert result.analysed == 5
+    assert 0 < result.timings_ms["load"] <= result.timings_ms["total"], "that the one who planned it loaded the model"
 
 
 def test_a_video_counts_though_redis_was_away_at_its_end(
