@@ -69,6 +69,10 @@ class Pace:
     first_pause: float = FIRST_PAUSE
 
 
+class _NotEndedError(Exception):
+    """A job has failed, and somebody tries it again: there will be another end to tell."""
+
+
 def signature(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
     """The header `webhook-signature`: one for each key, so that keys can be changed."""
     signed = f"{message_id}.{timestamp}.".encode() + body
@@ -196,6 +200,8 @@ class Deliverer:
         except TransientError as error:
             log.warning("job %s: its webhook waits: %s", delivery.job_id, error)
             return delivery.attempts, SHORT_PAUSE * random.uniform(1, 2)  # noqa: S311
+        except _NotEndedError:
+            return delivery.attempts, SHORT_PAUSE * random.uniform(1, 2)  # noqa: S311
         except PublicError:
             log.info("job %s is gone, and so is its webhook", delivery.job_id)
             return delivery.attempts, None
@@ -219,6 +225,8 @@ class Deliverer:
     def _body(self, job_id: str) -> bytes:
         with self._app.test_request_context():  # links are made as for a request, as paths
             view = find_job(self._services, job_id)
+        if not view.state.is_final:
+            raise _NotEndedError
         return view.model_dump_json(by_alias=True).encode()
 
     def _headers(self, hook_id: str, body: bytes) -> dict[str, str]:

@@ -92,6 +92,16 @@ class Hooks:
         if pipeline is None:
             pipe.execute()
 
+    @staticmethod
+    def urls(of_job: str | None, of_all: str) -> list[str]:
+        """What `add` is to be given for a job: its own URL, if any, and that of the operator, if there is one."""
+        return ([of_job] if of_job is not None else []) + ([""] if of_all else [])
+
+    @queue_errors()
+    def wait_for(self, job_id: str) -> bool:
+        """Whether the end of a job is still to be told."""
+        return any(self._redis.zscan_iter(keys.HOOKS_WAITING, match=f"*:{job_id}", count=SCAN))
+
     @queue_errors()
     def promote(self) -> tuple[int, int]:
         """Make due what waits for jobs that have ended: how many, and how many others were given up for them.

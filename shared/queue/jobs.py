@@ -109,10 +109,8 @@ class JobQueue:
                 pipe.zadd(keys.DEADLINES, {request.id: request.deadline.timestamp()})
             if request.owner is not None:
                 self._add_to_owner(request, request.owner, pipe)
-            if request.webhook is not None:
-                self.hooks.add(request.id, request.webhook, pipe)
-            if self._settings.webhook_url:
-                self.hooks.add(request.id, "", pipe)
+            for url in self.hooks.urls(request.webhook, self._settings.webhook_url):
+                self.hooks.add(request.id, url, pipe)
             news.append(len(pipe))
             self.events.publish(request.id, pipe)
         if client is not None:
@@ -471,7 +469,7 @@ class JobQueue:
         """Age of the job that has waited longest, 0 when none waits."""
         firsts = [first for lane in self.lanes if (first := self.redis.lindex(lane.key, 0))]
         records = self.get_many([text(first) for first in firsts], positions=False)
-        ages = [(datetime.now(UTC) - record.request.created_at).total_seconds() for record in records if record]
+        ages = [(datetime.now(UTC) - record.queued_at).total_seconds() for record in records if record]
         return max(ages, default=0.0)
 
 

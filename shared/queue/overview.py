@@ -6,18 +6,21 @@ from typing import Final
 
 import redis
 from pydantic import BaseModel
+from redis.client import Pipeline
 from redis.exceptions import WatchError
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from shared.errors import PublicError
-from shared.jobs import ErrorInfo, JobState, Priority
+from shared.jobs import ErrorInfo, Priority
 from shared.queue import keys
 from shared.queue.connection import queue_errors, text
 from shared.queue.jobs import JobQueue
+from shared.queue.lanes import Lane
 from shared.queue.parts import video_of
 from shared.queue.records import CRASHED, JobRecord
+from shared.queue.room import Waiting
 from shared.settings import Settings
 
 
@@ -62,7 +65,7 @@ class Overview:
             lane = self._jobs.lanes.of(priority)
             first = self._redis.lindex(lane.key, 0)
             record = self._jobs.get_many([text(first)], positions=False)[0] if first else None
-            age = (datetime.now(UTC) - record.request.created_at).total_seconds() if record is not None else 0.0
+            age = (datetime.now(UTC) - record.queued_at).total_seconds() if record is not None else 0.0
             found.append(
                 LaneOverview(priority=priority, waiting=int(self._redis.llen(lane.key)), oldest_seconds=max(0.0, age))
             )
@@ -140,40 +143,53 @@ class Overview:
             client: whose waiting jobs it is one of again, if it is to count against a client's own limit.
 
         Raises:
-            PublicError: "not_found"; "conflict": it has not failed, or its deadline has passed.
+            PublicError: "not_found"; "conflict": it has not failed, or its deadline has passed; "queue_full".
         """
-        record = self._jobs.get(job_id)
-        if record is not None and record.state is JobState.FAILED:
-            self._jobs.parts.drop(job_id)  # those of a video that have failed, too, are to be done again
-        if record is not None and record.request.deadline is not None and datetime.now(UTC) >= record.request.deadline:
-            raise PublicError("conflict", "The deadline of the job has passed.")
+        while (full := self._put_back(job_id, client)) is not None:
+            self._jobs.room.check(1, client, full)  # may find that jobs of the client have ended: then again
+
+    def _put_back(self, job_id: str, client: str | None) -> Waiting | None:
+        """As `retry`. How many wait, if there was no room."""
         with self._redis.pipeline() as pipe:
             try:
                 pipe.watch(Job.key_for(job_id))  # type: ignore[no-untyped-call]
+                record = self._jobs.get(job_id)
                 try:
                     job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
                 except NoSuchJobError:
                     raise PublicError("not_found", "There is no such job.") from None
                 if record is None or job.get_status(refresh=False) is not JobStatus.FAILED:
                     raise PublicError("conflict", "The job has not failed.")
+                deadline = record.request.deadline
+                if deadline is not None and datetime.now(UTC) >= deadline:
+                    raise PublicError("conflict", "The deadline of the job has passed.")
                 lane = self._jobs.lanes.named(job.origin)
                 job.redis_server_version = lane.get_redis_server_version()
-                job.started_at = job.ended_at = None
-                job._exc_info = ""  # noqa: SLF001  as RQ's own `requeue` does
-                job.retries_left = self._settings.job_retries or None
-                pipe.multi()
-                pipe.zrem(lane.failed_job_registry.key, job_id)
-                pipe.hdel(
-                    job.key, keys.ERROR, keys.ATTEMPTS, keys.CANCEL, keys.PROGRESS, keys.BEGAN, "ended_at", "started_at"
-                )
-                pipe.persist(job.key)
-                lane._enqueue_job(job, pipeline=pipe)  # noqa: SLF001  RQ has no public way
-                pipe.zadd(keys.JOBS, {job_id: record.request.created_at.timestamp()}, nx=True)
-                if record.request.deadline is not None:
-                    pipe.zadd(keys.DEADLINES, {job_id: record.request.deadline.timestamp()})
+                work = self._redis.pipeline()
+                self._make_new(job, record, lane, work)
                 if client is not None:
-                    self._jobs.room.clients.add(client, [job_id], datetime.now(UTC).timestamp(), pipe)
-                self._jobs.events.publish(job_id, pipe)
-                pipe.execute()
+                    self._jobs.room.clients.add(client, [job_id], datetime.now(UTC).timestamp(), work)
+                pipe.multi()
+                self._jobs.parts.drop(job_id, pipe)  # those of a video that have failed, too, are to be done again
+                self._jobs.room.ask_to_admit(work, 1, client, pipe)
+                *_, said = pipe.execute()
             except WatchError:  # somebody else pressed it, too
                 raise PublicError("conflict", "The job has just changed; look again.") from None
+        return None if isinstance(said[0], list) else Waiting(*said)
+
+    def _make_new(self, job: Job, record: JobRecord, lane: Lane, pipe: Pipeline) -> None:
+        job.started_at = job.ended_at = None
+        job._exc_info = ""  # noqa: SLF001  as RQ's own `requeue` does
+        job.retries_left = self._settings.job_retries or None
+        pipe.zrem(lane.failed_job_registry.key, job.id)
+        pipe.hdel(job.key, keys.ERROR, keys.ATTEMPTS, keys.CANCEL, keys.PROGRESS, keys.BEGAN, "ended_at", "started_at")
+        pipe.persist(job.key)
+        lane._enqueue_job(job, pipeline=pipe)  # noqa: SLF001  RQ has no public way
+        request, hooks = record.request, self._jobs.hooks
+        pipe.zadd(keys.JOBS, {job.id: request.created_at.timestamp()}, nx=True)
+        if request.deadline is not None:
+            pipe.zadd(keys.DEADLINES, {job.id: request.deadline.timestamp()})
+        if not hooks.wait_for(job.id):  # that it failed was told: this end is another
+            for url in hooks.urls(request.webhook, self._settings.webhook_url):
+                hooks.add(job.id, url, pipe)
+        self._jobs.events.publish(job.id, pipe)

@@ -165,9 +165,10 @@ class Parts:
         )
 
     @queue_errors()
-    def drop(self, job_id: str) -> None:
-        """Forget the parts of a job. One that a worker has notices at its next report."""
-        self._drop(keys=[self._lanes.parts.key, keys.parts(job_id)], args=[part_id(job_id, 0)[:-1], Job.key_for("")])
+    def drop(self, job_id: str, pipe: "redis.client.Pipeline | None" = None) -> None:
+        """Forget the parts of a job, at once or with a pipeline. One that a worker has notices at its next report."""
+        names = [self._lanes.parts.key, keys.parts(job_id)]
+        self._drop(keys=names, args=[part_id(job_id, 0)[:-1], Job.key_for("")], client=pipe)
 
     # -- by a part
 

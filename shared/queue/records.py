@@ -53,6 +53,8 @@ class BaseRecord(BaseModel, Generic[RequestT, ProgressT]):
 class JobRecord(BaseRecord[JobRequest, Progress]):
     """A job as Redis knows it."""
 
+    queued_at: datetime
+    """when it was made, or tried again by somebody"""
     expires_at: datetime | None = None
     worker: str | None = None
     """the one that had it last"""
@@ -135,14 +137,23 @@ def record_of(job: Job, fields: Mapping[bytes | str, bytes | str], ttl: int, set
     return JobRecord(
         request=request,
         state=state,
-        progress=Progress.model_validate_json(progress) if progress and state is JobState.RUNNING else None,
+        progress=_progress(progress) if progress and state is JobState.RUNNING else None,
         attempts=int(fields.get(keys.ATTEMPTS.encode(), 0)),
         started_at=None if state is JobState.QUEUED else utcparse(text(began)) if began else job.started_at,
         finished_at=job.ended_at if state.is_final else None,
+        queued_at=job.enqueued_at or request.created_at,
         expires_at=_expiry(job, state, ttl, settings),
         error=error,
         worker=job.worker_name,
     )
+
+
+def _progress(said: bytes | str) -> Progress | None:
+    """None, too, for what a worker of a later version says and this one has no words for."""
+    try:
+        return Progress.model_validate_json(said)
+    except ValidationError:
+        return None
 
 
 def _expiry(job: Job, state: JobState, ttl: int, settings: Settings) -> datetime | None:

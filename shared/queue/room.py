@@ -1,5 +1,6 @@
 """How many jobs may wait, in all and of one client."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -82,20 +83,33 @@ class Room:
         Raises:
             PublicError, BadInputError: as `check`.
         """
-        names = [lane.key for lane in self._lanes] + [lane.deferred_job_registry.key for lane in self._lanes]
-        names += [keys.client(client or ""), *unless]
-        most = -1 if client is None else self._settings.max_queue_per_client
-        words: list[Any] = [more, self._settings.max_queue, most]
-        for command, _ in pipeline.command_stack:
-            words += [len(command), *command]
+        asked = self._words(pipeline, more, client, unless)
         while True:
             # the text each time: to make sure that Redis has it would be a round trip
-            said = self._redis.eval(_ADMIT, len(names), *names, *words)
+            said = self._redis.eval(_ADMIT, *asked)
             if said == 0:
                 return None
             if isinstance(said[0], list):
                 return said[0]
             self.check(more, client, Waiting(*said))  # may find that jobs of the client have ended: then again
+
+    def ask_to_admit(self, work: Pipeline, more: int, client: str | None, pipeline: Pipeline) -> None:
+        """The same as a command of another pipeline. Without a client there is always room.
+
+        Its reply: those to the commands, as a list in a list; if there is no room, how many wait.
+        """
+        pipeline.eval(_ADMIT, *self._words(work, more, client, (), always=client is None))
+
+    def _words(
+        self, pipeline: Pipeline, more: int, client: str | None, unless: Iterable[str], *, always: bool = False
+    ) -> list[Any]:
+        names = [lane.key for lane in self._lanes] + [lane.deferred_job_registry.key for lane in self._lanes]
+        names += [keys.client(client or ""), *unless]
+        most = -1 if client is None else self._settings.max_queue_per_client
+        words: list[Any] = [more, sys.maxsize if always else self._settings.max_queue, most]
+        for command, _ in pipeline.command_stack:
+            words += [len(command), *command]
+        return [len(names), *names, *words]
 
     def check(self, more: int, client: str | None, waiting: Waiting) -> None:
         """Raises `PublicError("queue_full")`, or `BadInputError("too_large")` for more than would ever fit."""

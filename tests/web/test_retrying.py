@@ -1,16 +1,23 @@
 """`POST /jobs/<id>/retry`: what an owner may do; what comes of it is tested with the operator's button."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Barrier
 
 import pytest
 from flask.testing import FlaskClient
+from rq.job import JobStatus
 
+from shared.errors import PublicError
 from shared.jobs import JobState
-from shared.queue import keys
+from shared.queue import PartOrder, keys
+from shared.queue.parts import part_id
+from shared.queue.records import JobRecord
 from shared.settings import Settings
 from tests.web.conftest import PlayedWorker, Upload, picture, post_files
 from tests.web.test_again import code
 from tests.web.test_status import failed
+from tests.web.test_videos import MP4
 from web.app import create_app
 from web.keys import hash_of
 from web.services import EXTENSION, Services
@@ -56,6 +63,72 @@ def test_it_needs_room_like_any_other(settings: Settings, limit: str) -> None:
     assert code(client.post(f"/jobs/{jobs[2]}/retry")) == (429, "queue_full")
     assert code(post_files(client, (picture(9, 9), "a.jpg"))) == (429, "queue_full")
     parts.close()
+
+
+def test_many_at_once_find_no_more_room_than_one_after_the_other(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"max_queue": 2}))
+    parts: Services = app.extensions[EXTENSION]
+    parts.storage.prepare()
+    played, send = PlayedWorker(parts), partial(post_files, app.test_client())
+    jobs = [failed(parts, send, played) for _ in range(6)]
+    barrier = Barrier(len(jobs))  # all have passed the look for room before
+    retry = parts.overview.retry
+
+    def together(job_id: str, client: str | None = None) -> None:
+        barrier.wait(10)
+        retry(job_id, client)
+
+    parts.overview.retry = together  # type: ignore[method-assign]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        answers = list(pool.map(lambda job_id: app.test_client().post(f"/jobs/{job_id}/retry").status_code, jobs))
+    assert sorted(answers) == [202, 202, 429, 429, 429, 429]
+    assert parts.queue.waiting() == 2
+    retry(jobs[answers.index(429)])  # an operator's is none of a client's
+    assert parts.queue.waiting() == 3
+    parts.close()
+
+
+def test_who_presses_second_leaves_the_parts_of_a_video_alone(
+    services: Services, upload: Upload, played: PlayedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = upload((MP4, "street.mp4")).get_json()["id"]
+    job = played.job(job_id)
+    job.set_status(JobStatus.FAILED)
+    parts, look = services.queue.parts, services.queue.get
+
+    def slowly(asked: str) -> JobRecord | None:
+        record = look(asked)
+        monkeypatch.undo()
+        services.overview.retry(job_id)
+        parts.order(played.request(job_id), [PartOrder(0, 1, 60)], {})
+        return record
+
+    monkeypatch.setattr(services.queue, "get", slowly)
+    with pytest.raises(PublicError, match="conflict"):
+        services.overview.retry(job_id)
+    assert services.queue.lanes.parts.get_job_ids() == [part_id(job_id, 0)]
+
+
+def test_an_old_job_does_not_make_the_queue_look_slow(
+    client: FlaskClient, services: Services, upload: Upload, played: PlayedWorker
+) -> None:
+    job_id = failed(services, upload, played)
+    job = played.job(job_id)
+    job.kwargs = {"request": job.kwargs["request"] | {"created_at": "2026-01-01T00:00:00Z"}}
+    job.save()
+    assert client.post(f"/jobs/{job_id}/retry").status_code == 202
+    assert services.queue.oldest_waiting_seconds() < 3600
+    assert services.overview.lanes()[0].oldest_seconds < 3600
+
+
+def test_what_a_later_worker_says_is_no_fault_of_the_job(
+    client: FlaskClient, services: Services, upload: Upload, played: PlayedWorker
+) -> None:
+    job_id = upload((picture(8, 8), "a.jpg")).get_json()["id"]
+    played.start(job_id)
+    services.queue.redis.hset(played.job(job_id).key, keys.PROGRESS, '{"phase": "dream", "percent": 3}')
+    body = client.get(f"/jobs/{job_id}").get_json()
+    assert (body["state"], body["progress"]) == ("running", None)
 
 
 def test_it_takes_the_key_of_the_job(settings: Settings, photo: bytes) -> None:

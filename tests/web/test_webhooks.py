@@ -29,6 +29,7 @@ from shared.queue import hooks as hooks_module
 from shared.safe_http import SafeClient
 from shared.settings import ROOT, Settings
 from tests.web.conftest import PlayedWorker, Upload, picture
+from tests.web.test_status import failed
 from web.services import Services
 from web.webhooks import MOST_ATTEMPTS, Deliverer, Pace, host_of, main, pause_after, signature
 
@@ -224,6 +225,35 @@ def test_it_is_tried_again(
     assert len(receiver.seen) == 4, "and the redirect is not followed"
     assert len({headers["webhook-id"] for headers, _ in receiver.seen}) == 1
     assert len(gone.seen) == 1
+
+
+def test_a_job_that_is_tried_again_has_another_end(
+    app: APIFlask, settings: Settings, upload: Upload, played: PlayedWorker, receive: Receive, services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("web.webhooks.SHORT_PAUSE", 0.05)
+    receiver, hooks = receive(), services.queue.hooks
+    told, late, soon = (failed(services, upload, played, "internal", webhook=receiver.url) for _ in range(3))
+    services.overview.retry(soon)
+    assert hooks.counts() == (3, 0), "nobody was told"
+    played.finish(soon)
+    with delivering(deliverer(app, settings)):
+        wait_for(lambda: len(receiver.seen) == 3 and hooks.counts() == (0, 0))
+        services.overview.retry(told)
+        played.finish(told)
+        wait_for(lambda: len(receiver.seen) == 4 and hooks.counts() == (0, 0))
+        services.overview.retry(late)
+        # as if the first end had been about to be told
+        (member, _), = services.queue.redis.zscan_iter(keys.HOOKS_WAITING)  # fmt: skip
+        services.queue.redis.zrem(keys.HOOKS_WAITING, member)
+        services.queue.redis.zadd(keys.HOOKS_DUE, {member.partition(b":")[0]: 0})
+        time.sleep(0.3)
+        assert len(receiver.seen) == 4, "it has not ended"
+        played.finish(late)
+        wait_for(lambda: len(receiver.seen) == 5 and hooks.counts() == (0, 0))
+    ends = sorted((body["id"], body["state"]) for body in bodies(receiver))
+    expected = [(told, "failed"), (told, "finished"), (late, "failed"), (late, "finished"), (soon, "finished")]
+    assert ends == sorted(expected)
 
 
 def test_pauses_grow_and_end_after_about_a_day() -> None:
