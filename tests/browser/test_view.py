@@ -192,12 +192,14 @@ def test_a_failed_job_says_why(page: Page, watch: Watch, dog: dict[str, Any], sc
     screenshot(page, "view-failed")
 
 
-def break_job(live: Live, job_id: str, code: str) -> None:
+def break_job(live: Live, job_id: str, code: str, **fields: str) -> None:
     """Have a finished job failed, as a worker leaves one behind."""
     shutil.rmtree(live.data_dir / "storage" / "results" / job_id, ignore_errors=True)
     with connect(f"unix://{live.data_dir}/run/redis.sock", patient=False) as redis:
         job = Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
         job.set_status(JobStatus.FAILED)
+        job.kwargs = {"request": job.kwargs["request"] | fields}
+        redis.hset(job.key, "data", job.data)
         redis.hset(job.key, keys.ERROR, json.dumps({"code": code, "message": "So it is."}))
         redis.zrem(f"rq:finished:{job.origin}", job_id)
         redis.zadd(f"rq:failed:{job.origin}", {job_id: time.time() + 600})
@@ -243,6 +245,17 @@ def test_a_failed_job_is_tried_again(
     again.tap()
     page.wait_for_url(lambda url: job["id"] not in url)
     expect(done).to_be_attached(timeout=FINISH_MS)
+
+    # so is one that failed of something else, if its limit has passed since; and a double click is one press
+    break_job(live, job["id"], "crashed", deadline="2026-01-01T00:00:00Z")
+    made: list[str] = []
+    page.on("request", lambda request: made.append(request.url) if request.url.endswith("/again") else None)
+    page.goto(job["links"]["view"])
+    watch.expected.append("409")
+    again.dblclick()
+    page.wait_for_url(lambda url: job["id"] not in url)
+    expect(done).to_be_attached(timeout=FINISH_MS)
+    assert len(made) == 1
 
     # a fault of the file stays one, and what is gone is said to be
     break_job(live, job["id"], "bad_image")

@@ -67,6 +67,7 @@
  * @property {string | null} [created_at]
  * @property {string | null} [finished_at]
  * @property {string | null} [expires_at]
+ * @property {string | null} [deadline]
  * @property {{code: string, message: string} | null} [error]
  * @property {any} [result] a Result or, of a video, a VideoResult
  * @property {Record<string, string>} [colours] label to "#rrggbb"

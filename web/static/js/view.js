@@ -31,18 +31,39 @@ async function remove(job, sure = false) {
   }
 }
 
-/** A failed job once more, behind the same link; one that was late as a new one, without a limit. @param {Job} job */
-async function tryAgain(job) {
+/** A press is being seen to: another one, of the same double click, would make a second job. */
+let trying = false;
+addEventListener("pageshow", () => (trying = false)); // back from the new job
+
+/**
+ * A failed job once more, behind the same link; one that is late as a new one, without a limit.
+ *
+ * @param {Job} job
+ * @param {boolean} [late]
+ */
+async function tryAgain(job, late = job.error?.code === "expired") {
+  if (trying) return;
+  trying = true;
   try {
-    if (job.error?.code === "expired") location.assign((await lookAgain(job.id, {})).url);
-    else follow(await retryJob(job.id));
+    if (late) return location.assign((await lookAgain(job.id, {})).url);
+    follow(await retryJob(job.id));
   } catch (error) {
     const { code, message } = /** @type {import("./api.js").ApiError} */ (error);
     if (code === "input_gone") show({ ...job, error: { code, message } });
     else if (code === "not_found") show({ ...job, state: "gone" });
-    else if (code === "conflict") getJob(job.id).then(follow, () => toast(message)); // somebody else was faster
+    else if (code === "conflict" && !late) return afterConflict(job, message);
     else toast(`It could not be tried again: ${message}`, { ms: 8000 });
   }
+  trying = false;
+}
+
+/** Somebody else was faster; or it failed of something else, and its limit has passed by now. @param {Job} job @param {string} message */
+async function afterConflict(job, message) {
+  const now = await getJob(job.id).catch(() => null);
+  trying = false;
+  if (now && now.state !== "failed") follow(now);
+  else if (now?.deadline) await tryAgain(now, true);
+  else toast(message, { ms: 8000 });
 }
 
 /** @param {string} name @param {string} text @param {() => void} onClick @param {string} [className] */
