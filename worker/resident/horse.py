@@ -208,6 +208,7 @@ def _run(worker: _HorseWorker, order: Order, stop: _SoftStop) -> Ending | None:
     if deadline is not None:  # the limit of RQ's alarm, too
         timeout = job.timeout = min(timeout, max(1, math.ceil((deadline - datetime.now(UTC)).total_seconds())))
     ended_well = False
+    worker._stopped_job_id = None  # noqa: SLF001  it may be this very job's, of an earlier run that was over by then
     try:
         stop.job_id = job_id
         ended_well = worker.perform_job(job, worker.jobs.lanes.named(job.origin))
