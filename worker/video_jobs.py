@@ -183,9 +183,11 @@ def _ordered_parts(job: JobRequest, plan: VideoPlan, tools: Tools, folder: Path)
 
 
 def _tell(job: JobRequest, tools: Tools, phase: Phase, percent: int) -> None:
+    """Say so, but never less than what is done: whoever goes on with a video begins at its first phase again."""
     with suppress(TransientError):
-        parts = tools.jobs.parts.progress(job.id).parts
-        said = JobProgress(phase=phase, percent=percent, parts=parts if parts and parts.total else None)
+        known = tools.jobs.parts.progress(job.id)
+        parts = known.parts if known.parts and known.parts.total else None
+        said = JobProgress(phase=phase, percent=max(percent, known.percent), parts=parts)
         tools.jobs.report_progress(job.id, said)
 
 

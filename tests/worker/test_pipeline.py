@@ -267,7 +267,7 @@ def test_that_a_model_is_loaded_is_said_and_timed(
 
 
 def test_a_split_video_joins_only_parts_of_its_own_plan(
-    storage: Storage, settings: Settings, connection: redis.Redis, tmp_path: Path
+    storage: Storage, settings: Settings, connection: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker may end a part that it was given before the video was tried again, and planned anew."""
     tools = pipeline._tools
@@ -299,7 +299,11 @@ def test_a_split_video_joins_only_parts_of_its_own_plan(
         run(connection, settings, request)
     assert tools.jobs.lanes.parts.get_job_ids() == [f"{request.id}-0"]
     pipeline.run_part(parts[0])
+    percents: list[int] = []
+    monkeypatch.setattr(tools.jobs, "report_progress", lambda _, progress: percents.append(progress.percent))
     run(connection, settings, request)
+    assert percents
+    assert min(percents) == 96, "it goes on where it was"
     result = VideoResult.from_json(storage.get(result_key(request.id, "result.json")))
     assert result.analysed == 5
     assert 0 < result.timings_ms["load"] <= result.timings_ms["total"], "that the one who planned it loaded the model"
