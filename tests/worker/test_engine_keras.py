@@ -111,6 +111,7 @@ def test_jax(tmp_path: Path, settings: Settings) -> None:
     batch = np.random.default_rng(0).random((3, plan.input.height, plan.input.width, 3), np.float32)
     np.save(tmp_path / "batch.npy", batch)
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # another test's
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", "tests.worker.on_jax", str(tmp_path)],

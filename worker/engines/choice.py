@@ -79,8 +79,9 @@ def sessions_from(opener: Opener) -> Iterator[None]:
 def open_session(recipe: Recipe, settings: Settings) -> Session:
     """Make a network ready to run, with the engine, precision and threads that the settings ask for."""
     engine, threads = choose_engine(settings), threads_for(settings)
-    # what JAX compiled for a GPU, which can take a quarter of a minute for each length of a batch
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(settings.engine_cache / "jax"))
+    if engine == "keras":
+        # what JAX compiled for a GPU, which can take a quarter of a minute for each length of a batch
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(settings.engine_cache / "jax"))
     select_backend(engine, threads)
     if (opener := _opener.get()) is not None:
         return opener(recipe, settings)
