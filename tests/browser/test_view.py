@@ -158,7 +158,7 @@ def test_it_waits_for_the_result_by_itself(page: Page, upload: Upload, data_dir:
     last = upload(variant(data_dir / "photos" / "dog.jpg", tmp_path, "last.jpg"), finished=False)
     held: list[Route] = []
     page.route("**/original", lambda route: held.append(route))
-    page.goto(last["url"])
+    page.goto(last["url"], wait_until="domcontentloaded")  # its photo is held, if it is there already
     page.evaluate("window.stayed = true")
     expect(page.locator("#view")).to_have_attribute("data-state", "finished", timeout=FINISH_MS)
     expect(page.locator("h1")).to_contain_text("in this picture")
