@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from shared.catalog import load_catalog
 from shared.entries import DarknetEntry, WeightFile
-from shared.settings import ROOT, get_settings
+from shared.settings import ROOT, Settings, get_settings
 from tests.worker.darknet_files import write_random_weights
 from worker.engines import KerasModel, Recipe, select_backend
 from worker.engines.threads import available_cpus
@@ -72,18 +72,12 @@ print(time.time())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a Darknet model of the catalogue")
-    parser.add_argument("--photo", type=Path, required=True)
-    parser.add_argument("--size", type=int, help="side of the network's input; none: as its .cfg says")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser = arguments(__doc__)
     parser.add_argument("--threads", type=int, default=available_cpus())
     parser.add_argument("--no-cold-start", action="store_true")
     options = parser.parse_args()
     settings = get_settings()
-    entry = load_catalog(settings.catalog).models[options.model]
-    if not isinstance(entry, DarknetEntry):
-        raise SystemExit(f"{entry.name} is not a Darknet model")
+    entry = darknet_entry(options.model, settings)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         entry, random = lay_out(entry, settings.weights_dir, folder, options.size)
@@ -97,6 +91,24 @@ def main() -> None:
         report(entry, plan, times, peak, how, options, random)
         if not options.no_cold_start:
             report_cold_starts(entry, folder, options)
+
+
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """Which model looks at which photo, and how often."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="a Darknet model of the catalogue")
+    parser.add_argument("--photo", type=Path, required=True)
+    parser.add_argument("--size", type=int, help="side of the network's input; none: as its .cfg says")
+    parser.add_argument("--rounds", type=int, default=30)
+    return parser
+
+
+def darknet_entry(name: str, settings: Settings) -> DarknetEntry:
+    """The catalogue's entry of that name; ends the program if it is of another family."""
+    entry = load_catalog(settings.catalog).models[name]
+    if not isinstance(entry, DarknetEntry):
+        raise SystemExit(f"{name} is not a Darknet model")
+    return entry
 
 
 def lay_out(entry: DarknetEntry, weights_dir: Path, folder: Path, size: int | None) -> tuple[DarknetEntry, bool]:

@@ -7,7 +7,6 @@ A call takes NumPy arrays and gives NumPy arrays, so the ways to the GPU and bac
 length is apart: it compiles, unless what was compiled before is found in `ENGINE_CACHE_DIR`. Prints Markdown.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -16,10 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from bench.engines import lay_out
+from bench.engines import arguments, darknet_entry, lay_out
 from bench.report import Table, machine
-from shared.catalog import load_catalog
-from shared.entries import DarknetEntry
 from shared.settings import get_settings
 from worker.engines import Recipe, open_session
 from worker.images import decode_image
@@ -32,16 +29,9 @@ LENGTHS: Final = (1, 8, 16)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a Darknet model of the catalogue")
-    parser.add_argument("--photo", type=Path, required=True)
-    parser.add_argument("--size", type=int, help="side of the network's input; none: as its .cfg says")
-    parser.add_argument("--rounds", type=int, default=30)
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     settings = get_settings().model_copy(update={"engine": "keras"})
-    entry = load_catalog(settings.catalog).models[options.model]
-    if not isinstance(entry, DarknetEntry):
-        raise SystemExit(f"{entry.name} is not a Darknet model")
+    entry = darknet_entry(options.model, settings)
     table = Table("arithmetic", "photos", "first call, s", "median ms", "ms a photo", "off f32, of its norm")
     with tempfile.TemporaryDirectory() as scratch:
         entry, _ = lay_out(entry, settings.weights_dir, Path(scratch), options.size)

@@ -5,7 +5,6 @@ Python drops an exception that leaves a destructor, and a signal may well come w
 
 import signal
 import sys
-from abc import abstractmethod
 from typing import Final
 
 #: seconds until an alarm that was dropped comes again
@@ -15,9 +14,9 @@ AGAIN: Final = 1
 class Interruption(BaseException):
     """Ends a job. No `except Exception` around a decoder takes it for a broken file."""
 
-    @abstractmethod
     def repeat(self) -> None:
         """Have it raised once more, soon, if the job still runs then."""
+        raise NotImplementedError
 
 
 class LimitReachedError(Interruption):
