@@ -7,6 +7,7 @@ PYTHON ?= python3
 ENV := $(if $(TRAINING),.venv-training,.venv-run)
 RUN := $(ENV)/bin/python
 DEV := .venv/bin/python
+COVERAGE := PYTHONPATH=$(CURDIR)/tests/plugins .venv/bin/coverage
 
 .PHONY: help run weights test check bench format lock vendor clean
 help:
@@ -53,9 +54,9 @@ check: .venv/installed
 
 test: check
 	rm -f .coverage*
-	.venv/bin/coverage run -m pytest $(PYTEST)
-	@.venv/bin/coverage combine --quiet
-	@.venv/bin/coverage report
+	$(COVERAGE) run -m pytest $(PYTEST)
+	@$(COVERAGE) combine --quiet
+	@$(COVERAGE) report
 
 # against other servers, on this machine, with the default model and the photo PHOTO
 bench: .venv-bench/installed

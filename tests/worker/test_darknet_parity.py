@@ -1,7 +1,6 @@
 """Whole networks against OpenCV's Darknet importer, on both engines, and final boxes against published ones."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from shared.entries import DarknetEntry
 from shared.settings import ROOT, Settings
 from tests.worker.conftest import darknet_entry
 from tests.worker.darknet_files import Floats, largest_difference, noise, opencv_heads, write_random_weights
+from tests.worker.environments import on_tensorflow
 from worker.engines import Recipe, open_session
 from worker.models.base import Image
 from worker.models.darknet.cfg import load_cfg
@@ -109,11 +109,10 @@ def tensorflow_heads(networks: dict[str, Network], tmp_path_factory: pytest.Temp
     for name, network in networks.items():
         np.save(folder / f"{name}.batch.npy", network.batch)
     files = [argument for name, net in networks.items() for argument in (name, str(net.cfg), str(net.weights))]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run(
         [sys.executable, "-m", "tests.worker.keras_heads", str(folder), *files],
         check=True,
-        env=environment,
+        env=on_tensorflow(),
         timeout=180,
     )
     return {name: [np.load(path) for path in sorted(folder.glob(f"{name}.head?.npy"))] for name in networks}

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import pytest
 
-from shared.settings import ROOT, Settings
+from shared.settings import Settings
 from tests.worker.darknet_files import tiny_cfg, write_random_weights
+from tests.worker.environments import with_the_project
 from worker.engines import Recipe, open_session, select_backend
 from worker.engines.arithmetic import Arithmetic, Gpu, choose_arithmetic
 from worker.engines.keras import KerasSession
@@ -110,9 +111,8 @@ def test_jax(tmp_path: Path, settings: Settings) -> None:
     write_random_weights(tmp_path / "tiny.weights", plan)
     batch = np.random.default_rng(0).random((3, plan.input.height, plan.input.width, 3), np.float32)
     np.save(tmp_path / "batch.npy", batch)
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment = with_the_project(KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # another test's
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", "tests.worker.on_jax", str(tmp_path)],
         capture_output=True, text=True, env=environment, timeout=300, check=False,

@@ -11,8 +11,9 @@ import numpy as np
 import openvino
 import pytest
 
-from shared.settings import ROOT, Settings
+from shared.settings import Settings
 from tests.worker.darknet_files import tiny_cfg, write_random_weights
+from tests.worker.environments import with_the_project
 from worker.engines import Recipe, Session, choose_engine, open_session, select_backend
 from worker.engines.choice import sessions_from
 from worker.engines.keras import KerasSession
@@ -292,8 +293,8 @@ def test_what_a_worker_imports(tmp_path: Path) -> None:
     (tmp_path / "tiny.cfg").write_text(text)
     (tmp_path / "one.names").write_text("thing\n")
     write_random_weights(tmp_path / "tiny.weights", make_plan(parse_cfg(text)))
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment = with_the_project()
+    environment.pop("KERAS_BACKEND", None)
     for expected in ("['keras', 'openvino']\nNone\n", "['openvino']\nNone\n"):
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", LOAD, str(tmp_path)],

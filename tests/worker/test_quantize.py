@@ -1,7 +1,6 @@
 """The command that makes int8 models: with real weights, real photos and NNCF."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import openvino
 import pytest
 
 from shared.settings import ROOT, Settings
+from tests.worker.environments import with_the_project
 from worker.engines.openvino import trace
 from worker.engines.quantised import Quantised, quantised_folder
 from worker.evaluate import evaluate
@@ -164,6 +164,6 @@ def test_a_worker_does_without_nncf() -> None:
     code = "import sys, worker.quantize; print(sorted({'nncf', 'openvino', 'keras'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, check=False,
+        capture_output=True, text=True, cwd=ROOT, env=with_the_project(), timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

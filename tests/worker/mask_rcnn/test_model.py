@@ -1,6 +1,5 @@
 """Whole networks with seeded weights: on two backends, and against the slow reference."""
 
-import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from shared.entries import MaskRcnnEntry
 from shared.errors import PublicError
 from shared.settings import ROOT, Settings
+from tests.worker.environments import on_tensorflow
 from tests.worker.mask_rcnn.files import (
     detectron2_arrays,
     entry_of,
@@ -102,11 +102,10 @@ def tensorflow(folder: Path, photo: NDArray[np.uint8]) -> dict[str, Floats]:
         pytest.skip("TensorFlow is not installed")
     maps = {f"map_{level}": each for level, each in enumerate(maps_of(2))}
     np.savez(folder / "inputs.npz", photo=photo, **INPUTS, **maps)  # type: ignore[arg-type]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run(
         [sys.executable, "-m", "tests.worker.mask_rcnn.on_tensorflow", str(folder)],
         check=True,
-        env=environment,
+        env=on_tensorflow(),
         timeout=600,
     )
     return dict(np.load(folder / "outputs.npz"))

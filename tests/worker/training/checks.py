@@ -5,7 +5,6 @@ folder)` and ends with `if __name__ == "__main__": run(globals())`.
 """
 
 import json
-import os
 import subprocess
 import sys
 import traceback
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from shared.settings import ROOT
+from tests.worker.environments import on_tensorflow
 
 TIMEOUT = 900
 
@@ -23,15 +22,8 @@ def outcomes_of(module: str, data: Path, folder: Path, names: tuple[str, ...]) -
     """Run the named checks of a module, each in a folder of its own; an empty text for a check that passed."""
     if not list(Path(sys.prefix).glob("lib/python*/site-packages/tensorflow/__init__.py")):
         pytest.skip("TensorFlow is not installed")
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": str(ROOT),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_NUM_INTRAOP_THREADS": "2",
-    }
     subprocess.run(
-        [sys.executable, "-m", module, str(data), str(folder), *names], check=True, env=environment, timeout=TIMEOUT
+        [sys.executable, "-m", module, str(data), str(folder), *names], check=True, env=on_tensorflow(), timeout=TIMEOUT
     )
     found: dict[str, str] = json.loads((folder / "outcomes.json").read_text())
     return found

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 import tomllib
@@ -12,7 +11,8 @@ import numpy as np
 import pytest
 
 from shared.entries import MaskRcnnEntry
-from shared.settings import ROOT, Settings
+from shared.settings import Settings
+from tests.worker.environments import on_tensorflow
 from tests.worker.training.mask_rcnn_shapes import LABELS, SIDE, entry, picture
 from worker.models.mask_rcnn.model import MaskRcnn
 
@@ -26,15 +26,8 @@ def folder(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not list(Path(sys.prefix).glob("lib/python*/site-packages/tensorflow/__init__.py")):
         pytest.skip("TensorFlow is not installed")
     folder = tmp_path_factory.mktemp("mask-rcnn")
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": str(ROOT),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_NUM_INTRAOP_THREADS": "2",
-    }
     command = [sys.executable, "-m", "tests.worker.training.mask_rcnn_on_tensorflow", str(data_dir), str(folder)]
-    subprocess.run(command, check=True, env=environment, timeout=TIMEOUT)
+    subprocess.run(command, check=True, env=on_tensorflow(), timeout=TIMEOUT)
     return folder
 
 
