@@ -6,7 +6,6 @@ PYTHON ?= python3
 # with TRAINING=1 the service can train, too; TensorFlow makes its environment 1.5 GB larger
 ENV := $(if $(TRAINING),.venv-training,.venv-run)
 RUN := $(ENV)/bin/python
-DEV := .venv/bin/python
 COVERAGE := PYTHONPATH=$(CURDIR)/tests/plugins .venv/bin/coverage
 
 .PHONY: help run weights test check bench format lock vendor clean
