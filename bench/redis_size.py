@@ -20,6 +20,7 @@ import redis
 
 from shared.jobs import InputFile, JobOptions, JobRequest, JobState, new_job_id
 from shared.queue import JobQueue, Lanes, keys
+from shared.queue.listing import JobList
 from tests.stack.chaos import storm
 from tests.stack.sleepy import Stack
 
@@ -95,13 +96,13 @@ def multiply(connection: redis.Redis, ids: list[str], count: int) -> None:
 
 def report(stack: Stack, jobs: int) -> None:
     """A line of the table."""
-    queue = stack.jobs
+    queue, listing = stack.jobs, JobList(stack.jobs)
     used = stack.redis.info("memory")["used_memory"] / 2**20
     figures = [
-        timed(lambda: queue.page(state=None, limit=50, cursor=None)),
-        timed(lambda: queue.page(state=JobState.FAILED, limit=50, cursor=None)),
+        timed(lambda: listing.page(state=None, limit=50, cursor=None)),
+        timed(lambda: listing.page(state=JobState.FAILED, limit=50, cursor=None)),
         timed(lambda: enqueue(queue)),
-        timed(queue.count_by_state),
+        timed(listing.count_by_state),
     ]
     print(f"| {jobs} | {used:.1f} | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |")
 

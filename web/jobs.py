@@ -48,7 +48,7 @@ class JobList(BaseModel):
 def list_jobs(query_data: ListQuery) -> JobList:
     """A page of jobs."""
     try:
-        page = services().queue.page(
+        page = services().listing.page(
             state=query_data.state, limit=query_data.limit, cursor=query_data.cursor, owner=owner()
         )
     except ValueError:

@@ -82,20 +82,21 @@ class _Figures:
         """The metric families."""
         parts = self._parts
         jobs = GaugeMetricFamily("dropsight_jobs", "Jobs that Redis knows, by state.", labels=["state"])
-        for state, count in parts.queue.count_by_state().items():
+        for state, count in parts.listing.count_by_state().items():
             jobs.add_metric([state.value], count)
         yield jobs
         yield GaugeMetricFamily("dropsight_queue_length", "Jobs that wait.", value=parts.queue.waiting())
+        lanes = parts.overview.lanes()
         yield GaugeMetricFamily(
             "dropsight_oldest_waiting_seconds",
             "Age of the job that has waited longest.",
-            value=parts.queue.oldest_waiting_seconds(),
+            value=max(lane.oldest_seconds for lane in lanes),
         )
         waiting = GaugeMetricFamily("dropsight_lane_waiting_jobs", "Jobs that wait, by queue.", labels=["lane"])
         oldest = GaugeMetricFamily(
             "dropsight_lane_oldest_waiting_seconds", "Age of the job that is next, by queue.", labels=["lane"]
         )
-        for lane in parts.overview.lanes():
+        for lane in lanes:
             waiting.add_metric([lane.priority.value], lane.waiting)
             oldest.add_metric([lane.priority.value], lane.oldest_seconds)
         yield from (waiting, oldest)

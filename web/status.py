@@ -185,7 +185,7 @@ def _status(parts: Services) -> Status:
     holders = {record.request.id: worker for worker, record in by_worker.items()}
     return Status(
         at=datetime.now(UTC),
-        jobs=parts.queue.count_by_state(),
+        jobs=parts.listing.count_by_state(),
         queues=parts.overview.lanes(),
         workers=[_worker(worker, by_worker.get(worker.name)) for worker in parts.fleet.workers()],
         failures=failures.by_code,

@@ -1,4 +1,4 @@
-"""Jobs in Redis: submit, look up, list, cancel, forget. RQ keeps them; this is the one place that asks it."""
+"""Jobs in Redis: submit, look up, cancel, forget. RQ keeps them; this is the one place that asks it."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,12 +29,10 @@ from shared.queue.records import (
     CacheEntry,
     CancelOutcome,
     Change,
-    JobPage,
     JobRecord,
     Submitted,
     cache_entry,
     is_late,
-    public_state,
     record_of,
     state_of,
 )
@@ -50,10 +48,8 @@ DELETED_SECONDS: Final = 24 * 3600
 class JobQueue:
     """The queue of jobs. Safe to share between threads and greenlets."""
 
-    #: ids looked through at most for one page of a list filtered by state
+    #: ids looked at in one go
     SCAN_LIMIT: Final = 2000
-    #: of them, ids looked at in one go
-    SCAN_BATCH: Final = 500
 
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
         self.redis = connection
@@ -169,7 +165,7 @@ class JobQueue:
         if any(is_late(record) for record in records) and self.expire_due():
             records = self._read(job_ids)  # no worker was there to see to it
         if positions:
-            self._add_positions(records)
+            self.add_positions(records)
         return records
 
     def _read(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
@@ -206,7 +202,9 @@ class JobQueue:
             self._record(job_id, fields, ttl) if ended else None,
         )
 
-    def _add_positions(self, records: Iterable[JobRecord | None]) -> None:
+    @queue_errors()
+    def add_positions(self, records: Iterable[JobRecord | None]) -> None:
+        """Say of those that wait how many are before them."""
         queued = [record for record in records if record is not None and record.state is JobState.QUEUED]
         if not queued:
             return
@@ -219,65 +217,6 @@ class JobQueue:
         for record, index in zip(queued, indexes, strict=True):
             if index is not None:
                 record.position = place(record.request.priority, index, interactive, bulk)
-
-    # -- list
-
-    @queue_errors()
-    def page(self, *, state: JobState | None, limit: int, cursor: str | None, owner: str | None = None) -> JobPage:
-        """A page of jobs, newest first.
-
-        Args:
-            state: only such jobs. A page may then hold fewer than `limit` though more follow.
-            limit: most jobs on the page.
-            cursor: `next` of the page before.
-            owner: only the jobs of that API key.
-
-        Raises:
-            ValueError: the cursor is none of ours.
-        """
-        highest = _parse_cursor(cursor)
-        records: list[JobRecord] = []
-        looked_at = 0
-        most = limit + 1 if state is None else self.SCAN_BATCH
-        while looked_at < self.SCAN_LIMIT:
-            batch: list[tuple[bytes, float]] = self.redis.zrange(  # type: ignore[assignment]
-                keys.jobs(owner),
-                highest,
-                "-inf",
-                desc=True,
-                byscore=True,
-                offset=0,
-                num=most,
-                withscores=True,
-            )
-            matching = batch if state is None else self._in_state(batch, state)
-            for start in range(0, len(matching), limit + 1):
-                part = matching[start : start + limit + 1]
-                found = self.get_many([text(member) for member, _ in part], positions=False)
-                for (_, score), record in zip(part, found, strict=True):
-                    if len(records) == limit:
-                        self._add_positions(records)
-                        return JobPage(records, repr(score))
-                    if record is not None and (state is None or record.state is state):
-                        records.append(record)
-            if len(batch) < most:
-                self._add_positions(records)
-                return JobPage(records, None)
-            looked_at += len(batch)
-            highest = f"({batch[-1][1]!r}"
-        self._add_positions(records)
-        return JobPage(records, highest)
-
-    def _in_state(self, batch: list[tuple[bytes, float]], state: JobState) -> list[tuple[bytes, float]]:
-        """Those that are in the state: two small fields are read of each, not the whole job."""
-        pipe = self.redis.pipeline(transaction=False)
-        for member, _ in batch:
-            pipe.hmget(Job.key_for(text(member)), "status", keys.BEGAN)
-        return [
-            item
-            for item, (status, began) in zip(batch, pipe.execute(), strict=True)
-            if status is not None and public_state(JobStatus(text(status)), has_begun=began is not None) is state
-        ]
 
     @queue_errors()
     def forget_expired(self, longest_ttl: int) -> None:
@@ -447,31 +386,6 @@ class JobQueue:
         writer = self.redis if pipeline is None else pipeline
         writer.set(keys.cached(cache_key), f"{job_id} {arithmetic}", ex=self._settings.result_ttl)
 
-    # -- figures
-
-    @queue_errors()
-    def count_by_state(self) -> dict[JobState, int]:
-        """Jobs that Redis knows in each state. Counts only: runs no clean-up of RQ's in this process."""
-        pipe = self.redis.pipeline(transaction=False)
-        for lane in self.lanes:
-            pipe.llen(lane.key)
-            pipe.zcard(lane.started_job_registry.key)
-            pipe.zcard(lane.finished_job_registry.key)
-            pipe.zcard(lane.failed_job_registry.key)
-            pipe.zcard(lane.canceled_job_registry.key)
-        found, states = pipe.execute(), list(JobState)
-        counts = {state: sum(found[number :: len(states)]) for number, state in enumerate(states)}
-        counts[JobState.RUNNING] += self.lanes.parked()
-        return counts
-
-    @queue_errors()
-    def oldest_waiting_seconds(self) -> float:
-        """Age of the job that has waited longest, 0 when none waits."""
-        firsts = [first for lane in self.lanes if (first := self.redis.lindex(lane.key, 0))]
-        records = self.get_many([text(first) for first in firsts], positions=False)
-        ages = [(datetime.now(UTC) - record.queued_at).total_seconds() for record in records if record]
-        return max(ages, default=0.0)
-
 
 def _positions(requests: Sequence[JobRequest], interactive: int, bulk: int) -> list[int]:
     """Places of jobs that are the last in their lanes of these lengths, in this order."""
@@ -500,10 +414,3 @@ def _delete(job: Job) -> None:
                 return
             return
     job.connection.delete(job.key)
-
-
-def _parse_cursor(cursor: str | None) -> str:
-    if cursor is None:
-        return "+inf"
-    float(cursor.removeprefix("("))
-    return cursor

@@ -83,6 +83,12 @@ def open_context(chromium: Browser, live: Live, watch: Watch) -> Iterator[OpenCo
 
 
 @pytest.fixture
+def photos(data_dir: Path) -> Path:
+    """The folder of photos."""
+    return data_dir / "photos"
+
+
+@pytest.fixture
 def page(open_context: OpenContext) -> Page:
     """A page of a desktop browser."""
     return open_context().new_page()
@@ -114,8 +120,11 @@ def upload(open_context: OpenContext) -> Upload:
     return send
 
 
+Screenshot = Callable[[Page, str], None]
+
+
 @pytest.fixture
-def screenshot() -> Callable[[Page, str], None]:
+def screenshot() -> Screenshot:
     """Keeps a picture of the whole page in tests/screenshots, for a person to look at."""
 
     def take(page: Page, name: str) -> None:

@@ -9,7 +9,6 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from pycocotools import mask as coco
 from shared.jobs import result_key
 from shared.results import Artifact, Classification, Detection, ImageResult, Rle, classified, count_labels, sentence
 from shared.storage.folder import FolderStorage
-from tests.browser.conftest import FINISH_MS, Live, OpenContext, Upload
-from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll
+from tests.browser.conftest import FINISH_MS, Live, OpenContext, Screenshot, Upload
+from tests.browser.pages import PHONE, assert_accessible, assert_no_sideways_scroll
 from worker.drawing import draw_detections, encode_jpeg
 from worker.images import decode_image
 from worker.mask_files import mask_files
@@ -31,7 +30,6 @@ from worker.masks import InstanceMask, covered_percent
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
-Screenshot = Callable[[Page, str], None]
 Pixels = NDArray[np.uint8]
 #: of coco128: a street with people, trucks and bags
 PHOTO = 257

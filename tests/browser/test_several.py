@@ -2,20 +2,25 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import FINISH_MS, OpenContext, Watch
-from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll, choose, variant
+from tests.browser.conftest import FINISH_MS, OpenContext, Screenshot, Watch
+from tests.browser.pages import (
+    PHONE,
+    assert_accessible,
+    assert_no_sideways_scroll,
+    choose,
+    variant,
+)
 from tests.conftest import Live, start_live, stop_live
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
-Screenshot = Callable[[Page, str], None]
 #: the two models whose files are at hand
 XL, SMALL = "yolo-fastest-1.1-xl", "yolo-fastest-1.1"
 SECRET = "whsec_" + "c2VjcmV0" * 6

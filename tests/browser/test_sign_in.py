@@ -1,20 +1,19 @@
 """The sign-in page: what a person sees of a service that asks for keys."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenContext, Watch
-from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll, choose, finished
+from tests.browser.conftest import OpenContext, Screenshot, Watch
+from tests.browser.pages import PHONE, assert_accessible, assert_no_sideways_scroll, choose, finished
 from tests.conftest import Live, start_live, stop_live
 from web.access import COOKIE
 from web.keys import hash_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
-Screenshot = Callable[[Page, str], None]
 ANNA, OPERATOR = "ds_anna-" + "a" * 40, "ds_operator-" + "o" * 40
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,14 +11,13 @@ from playwright.sync_api import Page, expect
 from shared.jobs import new_job_id
 from shared.runs import ClassScores, ClassTable, Epoch, RunRequest, TrainingRun
 from shared.trainings import StoredDataset, TrainingRequest, TrainingResult
-from tests.browser.conftest import OpenContext, Watch
-from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll
+from tests.browser.conftest import OpenContext, Screenshot, Watch
+from tests.browser.pages import PHONE, assert_accessible, assert_no_sideways_scroll
 from tests.conftest import Live
 from tests.tiny_training import SIDE, squares
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
-Screenshot = Callable[[Page, str], None]
 TRAINED_MS = 150_000
 
 

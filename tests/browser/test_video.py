@@ -16,8 +16,8 @@ from shared.jobs import JobOptions, input_key, new_job_id, result_key
 from shared.settings import Settings
 from shared.storage import Storage, open_storage
 from shared.videos import VideoOptions, VideoSource
-from tests.browser.conftest import FINISH_MS, Live, OpenContext, Upload, Watch
-from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll, choose, finished
+from tests.browser.conftest import FINISH_MS, Live, OpenContext, Screenshot, Upload, Watch
+from tests.browser.pages import PHONE, assert_accessible, assert_no_sideways_scroll, choose, finished
 from tests.video_documents import video_result
 from tests.worker.videos.synthetic import find_squares, walk, write_video
 from worker.videos.limits import VideoLimits
@@ -26,7 +26,6 @@ from worker.videos.processing import process_video
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
-Screenshot = Callable[[Page, str], None]
 WIDTH, HEIGHT = 320, 240
 #: 2.4 seconds in which a square goes from left to right, over the line in the middle
 FRAMES, FPS = 48, 20

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from shared.queue import connect, keys
-from tests.browser.conftest import FINISH_MS, Live, OpenContext, Upload, Watch
-from tests.browser.test_page import PHONE, assert_accessible, assert_no_sideways_scroll, variant
+from tests.browser.conftest import FINISH_MS, Live, OpenContext, Screenshot, Upload, Watch
+from tests.browser.pages import PHONE, assert_accessible, assert_no_sideways_scroll, variant
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
-
-Screenshot = Callable[[Page, str], None]
 
 
 @pytest.fixture

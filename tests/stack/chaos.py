@@ -23,6 +23,7 @@ from typing import Any
 
 from shared.jobs import JobState
 from shared.queue import connect
+from shared.queue.listing import JobList
 from shared.settings import Settings
 from tests.conftest import RedisServer, make_redis_server
 from tests.stack.sleepy import Stack
@@ -48,7 +49,7 @@ class Storm:
         return self.stack.submit([round(self.random.uniform(0, LONGEST_NAP), 3) for _ in range(jobs)])
 
     def finished(self) -> int:
-        return self.stack.jobs.count_by_state()[JobState.FINISHED]
+        return JobList(self.stack.jobs).count_by_state()[JobState.FINISHED]
 
     def kill(self) -> None:
         """kill -9 of a worker, of its horse, or of both at once; a dead worker is replaced, as a supervisor does."""

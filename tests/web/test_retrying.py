@@ -117,7 +117,6 @@ def test_an_old_job_does_not_make_the_queue_look_slow(
     job.kwargs = {"request": job.kwargs["request"] | {"created_at": "2026-01-01T00:00:00Z"}}
     job.save()
     assert client.post(f"/jobs/{job_id}/retry").status_code == 202
-    assert services.queue.oldest_waiting_seconds() < 3600
     assert services.overview.lanes()[0].oldest_seconds < 3600
 
 

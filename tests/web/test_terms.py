@@ -81,7 +81,7 @@ def test_who_waits_in_vain_is_told_at_the_deadline(upload: Upload, client: Flask
     answer = client.get(f"/jobs/{job_id}?wait=4").get_json()
     assert (answer["state"], answer["error"]["code"], answer["position"]) == (JobState.FAILED, "expired", None)
     assert services.queue.waiting() == 0
-    assert services.queue.count_by_state()[JobState.FAILED] == 1
+    assert services.listing.count_by_state()[JobState.FAILED] == 1
 
 
 @pytest.mark.parametrize("allowed", [True, False])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,17 +11,16 @@ from pathlib import Path
 import pytest
 import rq.utils
 from rq import Queue, Worker
-from rq.command import send_command
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from shared.jobs import JobState, Priority, input_key, new_job_id
-from shared.queue import CancelOutcome, Fleet, keys
+from shared.queue import Fleet, keys
 from shared.queue.connection import text
 from shared.queue.events import KEPT_AFTER_END
 from shared.queue.overview import Overview
 from shared.settings import ROOT
-from tests.worker.resident_bench import LEASE, RETRIES, Bench, alive, soon, wait_for
+from tests.worker.resident_bench import LEASE, RETRIES, Bench, alive, wait_for
 from worker.resident import ResidentWorker, scripts
 from worker.resident.pace import clock_lead
 
@@ -91,19 +89,6 @@ def test_a_part_that_is_away_or_full_costs_no_attempt(bench: Bench, function: st
     bench.nothing_left()
 
 
-def test_a_job_that_waits_for_storage_can_be_stopped(bench: Bench) -> None:
-    bench.worker()
-    job_id = bench.submit("storage_away", timeout=60)
-    bench.started(job_id, times=4)  # by now the pauses are long
-    begin = time.monotonic()
-    bench.jobs.cancel(job_id)
-    assert bench.ended(job_id).state is JobState.CANCELED
-    assert time.monotonic() - begin < 2
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert len(bench.horses()) == 1
-    bench.nothing_left()
-
-
 def test_a_crash_is_survived(bench: Bench) -> None:
     bench.worker()
     record = bench.ended(bench.submit("crash_once"))
@@ -162,64 +147,6 @@ def test_a_native_hang_is_ended(bench: Bench, function: str) -> None:
     assert not alive(bench.horses()[0])
     bench.jobs.cancel(job_id)
     assert bench.ended(job_id).state is JobState.CANCELED
-
-
-def test_stopping_a_job_keeps_the_model_warm(bench: Bench) -> None:
-    bench.worker()
-    job_id = bench.submit("slow", filename="60", timeout=60)
-    bench.started(job_id)
-    begin = time.monotonic()
-    assert bench.jobs.cancel(job_id) is CancelOutcome.STOPPING
-    assert bench.ended(job_id).state is JobState.CANCELED
-    assert time.monotonic() - begin < 10
-    assert bench.jobs.cancel(job_id) is CancelOutcome.CANCELED
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert bench.count("ran", job_id) == 0
-    assert len(bench.horses()) == 1
-    bench.nothing_left()
-
-
-def test_stopping_a_hung_job_ends_its_process(bench: Bench) -> None:
-    bench.worker()
-    job_id = bench.submit("hang_without_gil", timeout=60)
-    bench.started(job_id)
-    begin = time.monotonic()
-    bench.jobs.cancel(job_id)
-    assert bench.ended(job_id).state is JobState.CANCELED
-    assert time.monotonic() - begin < 10
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert len(bench.horses()) == 2
-    bench.nothing_left()
-
-
-def test_a_waiting_job_is_canceled_at_once(bench: Bench) -> None:
-    job_id = bench.submit("quick")
-    assert bench.jobs.cancel(job_id) is CancelOutcome.CANCELED
-    assert bench.get(job_id).state is JobState.CANCELED
-    bench.worker()
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert bench.count("ran", job_id) == 0
-
-
-def test_a_cancel_between_dequeue_and_start_holds(bench: Bench) -> None:
-    """RQ issue 2160: the status alone says "queued" again once the worker has the job."""
-    job_id = bench.submit("quick")
-    bench.redis.hset(Job.key_for(job_id), keys.CANCEL, 1)
-    bench.worker()
-    assert bench.ended(job_id).state is JobState.CANCELED
-    assert bench.count("ran", job_id) == 0
-    bench.nothing_left()
-
-
-def test_a_deleted_job_does_not_come_back(bench: Bench) -> None:
-    bench.worker()
-    job_id = bench.submit("slow", filename="60", timeout=60)
-    bench.started(job_id)
-    assert bench.jobs.forget(job_id)
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert bench.jobs.get(job_id) is None
-    assert bench.redis.exists(Job.key_for(job_id)) == 0
-    bench.nothing_left()
 
 
 def test_a_killed_horse_is_brought_back_and_the_job_runs_again(bench: Bench) -> None:
@@ -329,7 +256,7 @@ def test_a_jump_of_the_clock_takes_no_job_away(bench: Bench, monkeypatch: pytest
 
     timestamp = rq.utils.current_timestamp
     with monkeypatch.context() as patch:
-        patch.setattr("worker.resident.worker.clock_lead", lambda: clock_lead() + 3600)
+        patch.setattr("worker.resident.pace.clock_lead", lambda: clock_lead() + 3600)
         patch.setattr("rq.registry.current_timestamp", lambda: timestamp() + 3600)
         assert not any(maintain() for _ in range(5))
     assert not maintain(), "set back, the leases written meanwhile say nothing either"
@@ -379,108 +306,6 @@ def test_sigterm_over_and_over_loses_nothing(bench: Bench) -> None:
         record = bench.ended(job_id)
         assert record.state is JobState.FINISHED
         assert (bench.count("ran", job_id), record.attempts) == (1, 0)
-    bench.nothing_left()
-
-
-def test_a_job_that_is_late_never_starts(bench: Bench) -> None:
-    late = bench.submit("quick", deadline=soon(-1))
-    bench.worker()
-    record = bench.ended(late)
-    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
-    assert bench.count("ran", late) == 0
-    assert bench.ended(bench.submit("quick", deadline=soon(60))).state is JobState.FINISHED
-    bench.nothing_left()
-
-
-def test_a_late_job_found_after_the_dequeue_does_not_run(bench: Bench) -> None:
-    late = bench.submit("quick", deadline=soon(-1))
-    bench.redis.delete(keys.DEADLINES)  # nobody had the time to look
-    bench.worker()
-    record = bench.ended(late)
-    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
-    assert (bench.count("ran", late), record.attempts) == (0, 0)
-    bench.nothing_left()
-
-
-def test_a_waiting_job_expires_while_every_worker_is_busy(bench: Bench) -> None:
-    bench.worker()
-    busy = bench.submit("slow", filename="8", timeout=60)
-    bench.started(busy)
-    late = bench.submit("quick", deadline=soon(1))
-    record = bench.ended(late, seconds=6)
-    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
-    assert bench.get(busy).state is JobState.RUNNING
-    assert bench.jobs.count_by_state()[JobState.FAILED] == 1
-
-
-@pytest.mark.parametrize("function", ["slow", "hang_without_gil"])
-def test_a_running_job_is_stopped_at_its_deadline_and_not_tried_again(bench: Bench, function: str) -> None:
-    bench.worker()
-    begin = time.monotonic()
-    record = bench.ended(bench.submit(function, filename="60", timeout=60, deadline=soon(2)))
-    assert time.monotonic() - begin < 2 + GRACE + 5
-    assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
-    assert (bench.count("started", record.request.id), record.attempts) == (1, 0)
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert len(bench.horses()) == (1 if function == "slow" else 2)
-    bench.nothing_left()
-
-
-def test_interactive_comes_first_and_bulk_is_not_starved(bench: Bench) -> None:
-    bulk = [bench.submit("quick", priority=Priority.BULK) for _ in range(4)]
-    interactive = [bench.submit("quick") for _ in range(8)]
-    bench.worker()
-    for job_id in [*bulk, *interactive]:
-        assert bench.ended(job_id).state is JobState.FINISHED
-    order = [text(event).split()[1] for event in bench.redis.lrange("test:events", 0, -1)]
-    expected = [*interactive[:4], bulk[0], *interactive[4:], *bulk[1:]]
-    assert order == expected
-    bench.nothing_left()
-
-
-def test_positions_say_who_is_next(bench: Bench) -> None:
-    bulk = [bench.submit("quick", priority=Priority.BULK) for _ in range(2)]
-    interactive = [bench.submit("quick") for _ in range(6)]
-    assert [bench.get(job_id).position for job_id in interactive] == [1, 2, 3, 4, 6, 7]
-    assert [bench.get(job_id).position for job_id in bulk] == [5, 8]
-
-
-@pytest.mark.parametrize("priority", list(Priority))
-def test_an_idle_worker_answers_at_once(bench: Bench, priority: Priority) -> None:
-    bench.worker()
-    waits = []
-    for _ in range(5):
-        time.sleep(0.3)
-        record = bench.ended(bench.submit("quick", priority=priority))
-        assert record.started_at is not None
-        waits.append((record.started_at - record.request.created_at).total_seconds())
-    assert sorted(waits)[2] < 0.25  # who looks each second takes twice that
-
-
-@pytest.mark.parametrize("priority", list(Priority))
-def test_a_worker_killed_between_dequeue_and_start_loses_nothing(bench: Bench, priority: Priority) -> None:
-    job_id = bench.submit("quick", priority=priority)
-    taken = bench.jobs.lanes.take(0)  # and then nothing more is heard of this worker
-    assert taken is not None
-    assert taken.job_id == job_id
-    bench.worker()
-    record = bench.ended(job_id, seconds=3 * LEASE + 5)
-    assert (record.state, record.attempts, bench.count("ran", job_id)) == (JobState.FINISHED, 0, 1)
-    bench.nothing_left()
-
-
-def test_bulk_jobs_are_canceled_and_stopped_alike(bench: Bench) -> None:
-    waiting = bench.submit("quick", priority=Priority.BULK)
-    assert bench.jobs.cancel(waiting) is CancelOutcome.CANCELED
-    bench.worker()
-    running = bench.submit("slow", filename="60", timeout=60, priority=Priority.BULK)
-    bench.started(running)
-    assert bench.jobs.cancel(running) is CancelOutcome.STOPPING
-    assert bench.ended(running).state is JobState.CANCELED
-    killed = bench.submit("crash_once", priority=Priority.BULK)
-    assert bench.ended(killed).state is JobState.FINISHED
-    assert bench.count("ran", waiting) == 0
-    assert bench.jobs.forget(waiting)
     bench.nothing_left()
 
 
@@ -540,87 +365,6 @@ def test_the_parent_imports_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_deleting_at_any_moment_leaves_nothing(bench: Bench) -> None:
-    """RQ's late heartbeats would bring the hash of a deleted job back, without an end."""
-    bench.worker()
-    rng = random.Random(1)
-    for _ in range(40):
-        job_id = bench.submit("slow", filename="0.03", timeout=60)
-        time.sleep(rng.uniform(0, 0.06))
-        bench.jobs.forget(job_id)
-    last = bench.submit("quick")
-    assert bench.ended(last).state is JobState.FINISHED
-    wait_for(lambda: [text(key) for key in bench.redis.scan_iter("rq:job:*")] == [f"rq:job:{last}"], 5)
-    assert bench.redis.zcard(bench.queue.failed_job_registry.key) == 0
-    bench.nothing_left()
-
-
-def test_canceling_at_any_moment_is_kept(bench: Bench) -> None:
-    """Also in the very moment between dequeue and start: who is told "canceled" never sees the job run to its end."""
-    bench.worker()
-    rng = random.Random(2)
-    outcomes = []
-    for _ in range(40):
-        job_id = bench.submit("slow", filename="0.05", timeout=60)
-        time.sleep(rng.uniform(0, 0.02))
-        outcomes.append(bench.jobs.cancel(job_id))
-        record = bench.ended(job_id)
-        if outcomes[-1] is CancelOutcome.CANCELED:
-            assert (record.state, bench.count("ran", job_id)) == (JobState.CANCELED, 0)
-        elif outcomes[-1] is CancelOutcome.STOPPING:
-            assert record.state is JobState.CANCELED or bench.count("ran", job_id) == 1
-    assert len(set(outcomes)) > 1, "only one moment was hit"
-    assert len(bench.horses()) == 1
-    bench.nothing_left()
-
-
-def test_a_job_is_stopped_as_soon_as_it_has_begun(bench: Bench) -> None:
-    """Its worker hears of the wish before it knows that its horse has begun the job."""
-    bench.worker()
-    for _ in range(15):
-        job_id = bench.submit("slow", filename="3", timeout=60)
-        while bench.redis.hget(Job.key_for(job_id), "status") != b"started":
-            pass
-        bench.jobs.cancel(job_id)
-        assert bench.ended(job_id).state is JobState.CANCELED
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert len(bench.horses()) == 1
-
-
-@pytest.mark.parametrize("stopped", [True, False])
-def test_an_interruption_that_comes_in_a_destructor_is_not_lost(bench: Bench, *, stopped: bool) -> None:
-    bench.worker()
-    job_id = bench.submit("swallows_a_signal", filename="30", timeout=60 if stopped else 1)
-    bench.started(job_id)
-    if stopped:
-        bench.jobs.cancel(job_id)
-    record = bench.ended(job_id)
-    if stopped:
-        assert record.state is JobState.CANCELED
-    else:
-        assert record.error is not None
-        assert record.error.code == "timeout"
-    assert bench.count("ran", job_id) == 0
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert len(bench.horses()) == 1
-
-
-def test_a_stop_that_comes_late_ends_no_other_job(bench: Bench) -> None:
-    worker = bench.worker()
-    first = bench.submit("quick")
-    assert bench.ended(first).state is JobState.FINISHED
-    second = bench.submit("slow", filename="2.5", timeout=60)
-    bench.started(second)
-    # what the parent does when the wish to stop `first` arrives after all: the check in Redis was before its end
-    bench.redis.hset(f"rq:worker:test-{worker.pid}", "current_job", first)
-    send_command(bench.redis, f"test-{worker.pid}", "stop-job", job_id=first)
-    time.sleep(0.2)
-    bench.redis.hset(f"rq:worker:test-{worker.pid}", "current_job", second)
-    record = bench.ended(second)
-    assert (record.state, record.attempts) == (JobState.FINISHED, 0)
-    assert len(bench.horses()) == 1
 
 
 def test_a_limit_is_not_taken_for_a_broken_file(bench: Bench) -> None:

@@ -41,7 +41,7 @@ from worker.resident.closer import Closer
 from worker.resident.ending import Ending, OpenEndings
 from worker.resident.fenced import FencedWorker, OpenWork
 from worker.resident.memory import MB, MemoryWatch, own_memory, resident_memory
-from worker.resident.pace import Every, clock_lead
+from worker.resident.pace import Every, LeaseWatch
 from worker.resident.process import HorseProcess, Sign
 from worker.resident.verdicts import OUT_OF_MEMORY
 
@@ -106,10 +106,8 @@ class ResidentWorker(FencedWorker):
         self._drained = False
         self._running: str | None = None
         self._reader = CatalogReader(settings.catalog, settings.default_model)
-        self._no_cleaning_before = 0.0
-        self._clock = clock_lead()
+        self._leases = LeaseWatch(settings.lease)
         self._last_beat = 0.0
-        self._last_noticed = time.monotonic()
         self._time_to_ask = Every(LOOK_SECONDS)
         self._time_to_expire = Every(LOOK_SECONDS)
         self._said_idle = False
@@ -217,9 +215,9 @@ class ResidentWorker(FencedWorker):
         end = time.monotonic() + self.job_monitoring_interval * 0.8
         seconds = SOON
         while (left := end - time.monotonic()) > 0:
-            self._notice_silence()
+            self._leases.notice()
             sign = self._horse.wait(min(seconds, left))
-            self._notice_silence()
+            self._leases.notice()
             if sign is Sign.NOTHING:
                 self._take_back_the_next()
                 seconds = left
@@ -347,10 +345,10 @@ class ResidentWorker(FencedWorker):
                 if self._time_to_expire.has_come():
                     self.jobs.expire_due()
                 found = self._next_in_hand() or self._take_job(0) or self._wait_for_job()
-                self._notice_silence()
+                self._leases.notice()
             except (ConnectionError, TimeoutError, TransientError) as error:
                 log.error("Redis: %s", error)
-                self._no_cleaning_before = time.monotonic() + self.settings.lease
+                self._leases.distrust()
                 time.sleep(pause)
                 pause = min(pause * 2, self.max_connection_wait_time)
                 continue
@@ -425,42 +423,22 @@ class ResidentWorker(FencedWorker):
     def maintain_heartbeats(self, job: Job) -> None:
         """RQ's, and end what waits in vain while every worker is busy."""
         self._wrote_beside_the_horse = True
-        self._notice_silence()
+        self._leases.notice()
         super().maintain_heartbeats(job)
         self._closer.beat()
         if self._closer.is_stuck:  # this worker gives up as soon as it can
             self._closer.give_back()
-        self._notice_silence()
+        self._leases.notice()
         with suppress(TransientError):  # the next heartbeat sees to it
             self.jobs.expire_due()
-
-    def _notice_clock(self) -> None:
-        """The clock was set, or the machine has slept: leases of the living look over. Let them be renewed first."""
-        clock = clock_lead()
-        if abs(clock - self._clock) > self.settings.lease / 3:
-            log.warning("the clock of this machine has jumped by %+.0f s", clock - self._clock)
-            self._no_cleaning_before = time.monotonic() + self.settings.lease
-        self._clock = clock
-
-    def _notice_silence(self) -> None:
-        """Redis was away, or this process stood still, while nothing was said: the leases ran out, though workers live.
-
-        Let them say so before jobs are taken away. To be called before and after whatever may wait for Redis.
-        """
-        now = time.monotonic()
-        if now - self._last_noticed > self.settings.lease / 2:
-            self._no_cleaning_before = now + self.settings.lease
-        self._last_noticed = now
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
         """RQ's, but not just after Redis was away or the clock has jumped."""
-        self._notice_clock()
-        self._notice_silence()
-        return time.monotonic() >= self._no_cleaning_before and bool(super().should_run_maintenance_tasks)
+        return self._leases.can_be_trusted() and bool(super().should_run_maintenance_tasks)
 
     def _beat(self, *, force: bool) -> None:
-        self._notice_silence()
+        self._leases.notice()
         if force:
             self._last_beat = 0.0
         self._closer.beat()
