@@ -19,7 +19,7 @@ from worker.engines.choice import sessions_from
 from worker.engines.keras import KerasSession
 from worker.engines.openvino import open_openvino
 from worker.engines.precision import Asked
-from worker.engines.threads import available_cpus, threads_for
+from worker.engines.threads import available_cpus, threads_for, threads_if_small
 from worker.models.darknet.cfg import parse_cfg
 from worker.models.darknet.plan import make_plan
 
@@ -257,12 +257,21 @@ def test_processors_of_a_container(
     assert available_cpus(tmp_path) == expected
 
 
-@pytest.mark.parametrize(("threads", "workers", "expected"), [(0, 1, 8), (0, 3, 2), (0, 20, 1), (0, 0, 8), (5, 2, 5)])
+@pytest.mark.parametrize(
+    ("threads", "workers", "expected"),
+    [(0, 1, (8, 7)), (0, 3, (2, 1)), (0, 20, (1, 1)), (0, 0, (8, 7)), (5, 2, (5, 5))],
+)
 def test_workers_share_the_processors(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, threads: int, workers: int, expected: int
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    workers: int,
+    expected: tuple[int, int],
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert threads_for(settings.model_copy(update={"threads": threads, "workers": workers}), tmp_path) == expected
+    shared = settings.model_copy(update={"threads": threads, "workers": workers})
+    assert (threads_for(shared, tmp_path), threads_if_small(shared, tmp_path)) == expected
 
 
 LOAD = """

@@ -10,7 +10,7 @@ from typing import Literal
 
 from shared.settings import Settings
 from worker.engines.base import Recipe, Session
-from worker.engines.threads import threads_for
+from worker.engines.threads import threads_for, threads_if_small
 
 EngineName = Literal["openvino", "keras"]
 
@@ -92,4 +92,5 @@ def open_session(recipe: Recipe, settings: Settings) -> Session:
     from worker.engines.openvino import open_openvino
     from worker.engines.quantised import quantised_folder
 
-    return open_openvino(recipe, settings.engine_cache, settings.precision, threads, quantised_folder(settings))
+    few, int8 = threads_if_small(settings), quantised_folder(settings)
+    return open_openvino(recipe, settings.engine_cache, settings.precision, threads, int8, threads_if_small=few)

@@ -19,6 +19,7 @@ import openvino
 from openvino import opset16 as opset
 
 from worker.engines.base import Array, KerasModel, Recipe, check_inputs
+from worker.engines.effort import is_small
 from worker.engines.layout import sink_transpositions
 from worker.engines.precision import Asked, Core, Precision, Processor, choose_precision, this_processor
 from worker.engines.quantised import Model, find_quantised, read_quantised
@@ -68,7 +69,9 @@ class OpenVinoSession:
         return [np.array(self._request.get_output_tensor(index).data, np.float32) for index in range(self._outputs)]
 
 
-def open_openvino(recipe: Recipe, cache: Path, asked: Asked, threads: int, int8: Path | None = None) -> OpenVinoSession:
+def open_openvino(
+    recipe: Recipe, cache: Path, asked: Asked, threads: int, int8: Path | None = None, *, threads_if_small: int = 0
+) -> OpenVinoSession:
     """Compile a network: its int8 form if it is installed and wanted, else from the cache of converted ones.
 
     Args:
@@ -78,19 +81,25 @@ def open_openvino(recipe: Recipe, cache: Path, asked: Asked, threads: int, int8:
             a warning; `session.precision` says what it is.
         threads: to compute with.
         int8: folder of int8 networks; None: they are not looked for.
+        threads_if_small: to compute a small network with; 0: the same.
     """
+
+    def compile_it(model: Model, precision: Precision) -> Compiled:
+        few = threads_if_small and is_small(model)
+        return compile_model(core, model, precision, threads_if_small if few else threads)
+
     core = openvino.Core()
     processor = this_processor(core)
     asked = "f32" if recipe.exact else asked
     if asked in {"auto", "int8"} and int8 is not None:
-        session = _open_quantised(core, recipe, asked, processor, threads, int8)
+        session = _open_quantised(core, recipe, asked, processor, compile_it, int8)
         if session is not None:
             return session
     precision = choose_precision(asked, processor, None)
     if asked not in {"auto", precision}:
         reason = "no int8 form of it is installed" if asked == "int8" else f"this processor has no {asked}"
         logger.warning("%s: %s runs in %s", reason, recipe.key, precision)
-    compiled = with_converted(core, recipe, cache, lambda model: compile_model(core, model, precision, threads))
+    compiled = with_converted(core, recipe, cache, lambda model: compile_it(model, precision))
     return OpenVinoSession(compiled, batched=recipe.batched)
 
 
@@ -99,7 +108,7 @@ def _open_quantised(
     recipe: Recipe,
     asked: Asked,
     processor: Processor,
-    threads: int,
+    compile_it: Callable[[Model, Precision], Compiled],
     folder: Path,
 ) -> OpenVinoSession | None:
     """The int8 form, if there is one and it is to be taken."""
@@ -107,7 +116,7 @@ def _open_quantised(
     if found is None or choose_precision(asked, processor, found.measured) != "int8":
         return None
     try:
-        compiled = compile_model(core, read_quantised(core, folder, found), "int8", threads)
+        compiled = compile_it(read_quantised(core, folder, found), "int8")
     except (RuntimeError, OSError):
         logger.warning("the int8 model %s in %s is broken: it is not used", found.content, folder, exc_info=True)
         return None

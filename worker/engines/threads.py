@@ -39,3 +39,13 @@ def _quota(cgroup: Path) -> float | None:
 def threads_for(settings: Settings, cgroup: Path = CGROUP) -> int:
     """The threads of one worker: `settings.threads`, or its share of the processors."""
     return settings.threads or max(1, available_cpus(cgroup) // max(1, settings.workers))
+
+
+def threads_if_small(settings: Settings, cgroup: Path = CGROUP) -> int:
+    """The threads of one worker for a small network: it leaves one core to what is around it.
+
+    On all cores such a network is done a little sooner, but its threads wait for each other whenever the web tier or
+    a disk needs one of them.
+    """
+    threads = threads_for(settings, cgroup)
+    return threads if settings.threads else max(1, threads - 1)
