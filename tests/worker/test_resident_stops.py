@@ -124,7 +124,7 @@ def test_canceling_at_any_moment_is_kept(bench: Bench) -> None:
     rng = random.Random(2)
     outcomes = []
     for _ in range(40):
-        before = bench.submit("slow", filename="0.01", timeout=60)  # or the job would have begun, at times, whenever this comes
+        before = bench.submit("slow", filename="0.01", timeout=60)  # a quick worker would have begun the job always
         job_id = bench.submit("slow", filename="0.05", timeout=60)
         time.sleep(rng.uniform(0, 0.03))
         outcomes.append(bench.jobs.cancel(job_id))
