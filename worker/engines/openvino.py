@@ -64,8 +64,7 @@ class OpenVinoSession:
         return [np.concatenate(parts) for parts in zip(*singles, strict=True)]
 
     def _infer(self, inputs: Sequence[Array]) -> list[Array]:
-        # shared: read where they are, and not copied first
-        self._request.infer([np.ascontiguousarray(each, np.float32) for each in inputs], share_inputs=True)
+        self._request.infer([np.ascontiguousarray(each, np.float32) for each in inputs])
         # copies: the tensors belong to the request and the next run overwrites them
         return [np.array(self._request.get_output_tensor(index).data, np.float32) for index in range(self._outputs)]
 
