@@ -62,7 +62,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "f32", "bf16", "int8"] = Field(
         "auto", description="arithmetic of the models; auto: what this CPU or GPU is fast at"
     )
-    threads: int = Field(0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS")
+    threads: int = Field(
+        0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS; a small network leaves one"
+    )
     worker_memory_mb: int = Field(
         0,
         ge=0,
