@@ -1,9 +1,9 @@
 """How good a model is: `python -m worker.evaluate --model M --data DIR`.
 
 DIR holds `images/` and `instances.json` in COCO's format. The figures are COCO's own (pycocotools): average precision
-over the IoU thresholds 0.50 to 0.95, over all classes that the annotations have. Detections above a score of 0.001
-count, 100 an image at most; of two boxes of one class with an IoU above 0.45 (`--iou`) the better one stays. Of a model
-that outlines objects the masks are measured, too, if the annotations have any.
+over the IoU thresholds 0.50 to 0.95, over all classes of the annotations that the model knows. Detections above a score
+of 0.001 count, 100 an image at most; of two boxes of one class with an IoU above 0.45 (`--iou`) the better one stays.
+Of a model that outlines objects the masks are measured, too, if the annotations have any.
 """
 
 import argparse
@@ -59,13 +59,15 @@ class Report:
     """The outcome.
 
     `metrics` has the keys of `METRICS`, and of `MASK_METRICS` if masks were measured, from 0 to 1; -1 where the
-    data has nothing to measure it.
+    data has nothing to measure it. `classes` of the `annotated` ones are known to the model, and measured.
     """
 
     metrics: dict[str, float]
     images: int
     detections: int
     seconds: float
+    classes: int
+    annotated: int
     unmatched: tuple[str, ...]
 
 
@@ -113,15 +115,18 @@ def evaluate(
         masks += _coco_masks(found, int(image["id"]), categories, pixels.shape[:2])
     seconds = time.perf_counter() - started
     image_ids = [int(image["id"]) for image in images]
-    metrics = _measure(truth, image_ids, boxes)
+    known = sorted({each for each in categories if each is not None})
+    metrics = _measure(truth, image_ids, known, boxes)
     if model.entry.task == "segmentation" and all(each.get("segmentation") for each in truth["annotations"]):
-        outlined = _measure(truth, image_ids, masks, "segm")
+        outlined = _measure(truth, image_ids, known, masks, "segm")
         metrics |= {name: outlined[own] for name, own in zip(MASK_METRICS, METRICS, strict=True)}
     return Report(
         metrics=metrics,
         images=len(images),
         detections=len(boxes),
         seconds=seconds,
+        classes=len(known),
+        annotated=len(truth["categories"]),
         unmatched=tuple(label for label, found in zip(model.labels, categories, strict=True) if found is None),
     )
 
@@ -171,6 +176,7 @@ def _coco_masks(
 def _measure(
     truth: dict[str, Any],
     image_ids: list[int],
+    category_ids: list[int],
     results: list[dict[str, Any]],
     kind: Literal["bbox", "segm"] = "bbox",
 ) -> dict[str, float]:
@@ -184,6 +190,7 @@ def _measure(
         )
         evaluation = COCOeval(coco, detected, kind)
         evaluation.params.imgIds = image_ids
+        evaluation.params.catIds = category_ids
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -211,7 +218,12 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
         return 1
     used = model.info()
     if options.json:
-        figures = {"images": report.images, "detections": report.detections, "seconds": round(report.seconds, 2)}
+        figures = {
+            "images": report.images,
+            "classes": report.classes,
+            "detections": report.detections,
+            "seconds": round(report.seconds, 2),
+        }
         print(json.dumps({"model": used.model_dump(mode="json"), **figures, "metrics": report.metrics}, indent=2))
         return 0
     height, width = used.input_size
@@ -219,6 +231,8 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
     print(f"{report.images} images, {report.detections} detections, {report.seconds:.1f} s")
     for name, value in report.metrics.items():
         print(f"{name:10} {f'{100 * value:5.1f} %' if value >= 0 else 'nothing to measure'}")
+    if report.classes < report.annotated:
+        print(f"{report.classes} of the {report.annotated} classes of the annotations: the model knows no others")
     if report.unmatched:
         print(f"not in the annotations: {', '.join(report.unmatched)}")
     return 0

@@ -71,10 +71,22 @@ def dataset(tmp_path: Path) -> Path:
 
 def test_an_ideal_model(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = evaluate(Ideal(), dataset)
-    assert (report.images, report.detections, report.unmatched) == (3, 3, ())
+    assert (report.images, report.detections, report.classes, report.unmatched) == (3, 3, 2, ())
     assert report.metrics["AP"] == report.metrics["AP50"] == report.metrics["AR100"] == 1
     assert report.metrics["AP_small"] == -1
     assert capsys.readouterr().out == ""
+
+
+def test_what_a_model_cannot_know_does_not_count(dataset: Path) -> None:
+    """Or a model of one class would have an 80th of its AP on COCO, and could lose all of it unnoticed."""
+    path = dataset / "instances.json"
+    document = json.loads(path.read_text())
+    document["categories"].append({"id": 1, "name": "unicorn"})
+    document["annotations"].append(document["annotations"][0] | {"id": 4, "category_id": 1})
+    path.write_text(json.dumps(document))
+    report = evaluate(Ideal(), dataset)
+    assert (report.classes, report.annotated, report.unmatched) == (2, 3, ())
+    assert report.metrics["AP"] == report.metrics["AR100"] == 1
 
 
 def test_a_model_that_is_off(dataset: Path) -> None:
@@ -139,7 +151,7 @@ def test_the_command_on_coco(
     arguments = ["--model", "yolo-fastest-1.1-xl", "--data", str(data_dir / "coco128")]
     assert main([*arguments, "--json"], own) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["images"] == 128
+    assert (document["images"], document["classes"]) == (128, 80)
     assert document["model"]["name"] == "yolo-fastest-1.1-xl"
     assert document["metrics"]["AP50"] == pytest.approx(0.454, abs=0.005)
     assert document["metrics"]["AP"] == pytest.approx(0.247, abs=0.005)
