@@ -20,7 +20,7 @@ import redis
 
 from shared.jobs import InputFile, JobOptions, JobRequest, JobState, new_job_id
 from shared.queue import JobQueue, Lanes, keys
-from shared.queue.listing import JobList
+from shared.queue.listing import Listing
 from tests.stack.chaos import storm
 from tests.stack.sleepy import Stack
 
@@ -96,7 +96,7 @@ def multiply(connection: redis.Redis, ids: list[str], count: int) -> None:
 
 def report(stack: Stack, jobs: int) -> None:
     """A line of the table."""
-    queue, listing = stack.jobs, JobList(stack.jobs)
+    queue, listing = stack.jobs, Listing(stack.jobs)
     used = stack.redis.info("memory")["used_memory"] / 2**20
     figures = [
         timed(lambda: listing.page(state=None, limit=50, cursor=None)),

@@ -2,10 +2,11 @@
 
     make bench            # or: .venv-bench/bin/python -m bench.serving --photo dog.jpg --weights DIR
 
-Starts all three on free ports of this machine, each with one process that holds the model on all cores (`--processes
-2`: two that share them), and sends photos from 1, 8 and 32 clients, in turns, so that a noisy moment hits all. A client
-waits for the answer before it sends the next photo. All decode, detect, draw and encode; ours stores the upload and the
-results besides, so that nothing is lost, and tells the answer from what it stored.
+Starts all three on free ports of this machine, each with one process that holds the model and takes as many threads for
+it as a worker of ours (`--processes 2`: two that share the cores), and sends photos from 1, 8 and 32 clients, in turns,
+so that a noisy moment hits all. A client waits for the answer before it sends the next photo. All decode, detect, draw
+and encode; ours stores the upload and the results besides, so that nothing is lost, and tells the answer from what it
+stored.
 """
 
 import argparse

@@ -63,7 +63,9 @@ class Settings(BaseSettings):
         "auto", description="arithmetic of the models; auto: what this CPU or GPU is fast at"
     )
     threads: int = Field(
-        0, ge=0, description="threads of a worker; 0: its cores, shared among WORKERS; a small network leaves one"
+        0,
+        ge=0,
+        description="threads of a worker; 0: its cores, shared among WORKERS (one worker, small network: one less)",
     )
     worker_memory_mb: int = Field(
         0,

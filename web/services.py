@@ -7,7 +7,7 @@ from flask import current_app
 
 from shared.catalog import Catalog, CatalogReader
 from shared.queue import Fleet, JobQueue, Tally, connect, keys
-from shared.queue.listing import JobList
+from shared.queue.listing import Listing
 from shared.queue.overview import Overview
 from shared.queue.streams import StreamQueue
 from shared.queue.trainings import TrainingQueue
@@ -25,7 +25,7 @@ class Services:
 
     settings: Settings
     queue: JobQueue
-    listing: JobList
+    listing: Listing
     overview: Overview
     fleet: Fleet
     tally: Tally
@@ -48,7 +48,7 @@ class Services:
         return cls(
             settings=settings,
             queue=queue,
-            listing=JobList(queue),
+            listing=Listing(queue),
             overview=Overview(queue, settings),
             fleet=Fleet(connection),
             tally=Tally(connection),

@@ -117,7 +117,8 @@ def evaluate(
     image_ids = [int(image["id"]) for image in images]
     known = sorted({each for each in categories if each is not None})
     metrics = _measure(truth, image_ids, known, boxes)
-    if model.entry.task == "segmentation" and all(each.get("segmentation") for each in truth["annotations"]):
+    measured = [each for each in truth["annotations"] if each["category_id"] in known]
+    if model.entry.task == "segmentation" and all(each.get("segmentation") for each in measured):
         outlined = _measure(truth, image_ids, known, masks, "segm")
         metrics |= {name: outlined[own] for name, own in zip(MASK_METRICS, METRICS, strict=True)}
     return Report(

@@ -24,7 +24,7 @@ from worker.engines.choice import sessions_from
 from worker.engines.openvino import OpenVinoSession, compile_model, conversion_key, with_converted
 from worker.engines.precision import Core, Precision, this_processor
 from worker.engines.quantised import Model, Quantised, install_quantised, quantised_folder
-from worker.engines.threads import threads_for
+from worker.engines.threads import threads_for, threads_if_small
 from worker.evaluate import Report, evaluate
 from worker.images import decode_image
 from worker.models.base import DetectionModel
@@ -114,7 +114,7 @@ class Quantizer:
         self._data = data
         self._photos = photos
         self._core: Core = openvino.Core()
-        self._threads = threads_for(settings)
+        self._threads = threads_for(settings), threads_if_small(settings)
         self._networks: list[Network] = []
         with sessions_from(self._open_float):
             self._model = self._load()
@@ -130,7 +130,7 @@ class Quantizer:
 
     def _open_float(self, recipe: Recipe, settings: Settings) -> Session:
         def compile_it(model: Model) -> Network:
-            compiled = compile_model(self._core, model, "f32", self._threads)
+            compiled = compile_model(self._core, model, "f32", *self._threads)
             return Network(recipe, model, OpenVinoSession(compiled, batched=recipe.batched))
 
         network = with_converted(self._core, recipe, settings.engine_cache, compile_it)
@@ -171,7 +171,7 @@ class Quantizer:
         def open_quantised(recipe: Recipe, settings: Settings) -> Session:
             if recipe.key not in models:
                 return self._open_known(recipe, settings)
-            compiled = compile_model(self._core, models[recipe.key], "int8", self._threads)
+            compiled = compile_model(self._core, models[recipe.key], "int8", *self._threads)
             return OpenVinoSession(compiled, batched=recipe.batched, int8=True)
 
         with sessions_from(open_quantised):
@@ -232,7 +232,7 @@ class Quantizer:
         sessions = {}
         for precision in precisions:
             model = quantised if precision == "int8" else network.model
-            compiled = compile_model(self._core, model, precision, self._threads)
+            compiled = compile_model(self._core, model, precision, *self._threads)
             sessions[precision] = OpenVinoSession(compiled, batched=network.recipe.batched)
         times: dict[Precision, list[float]] = {precision: [] for precision in precisions}
         for number in range(WARM_UP_RUNS + TIMED_RUNS):

@@ -11,8 +11,8 @@ from shared.queue.jobs import JobQueue
 from shared.queue.records import JobPage, JobRecord, public_state
 
 
-class JobList:
-    """Looks through all jobs. Changes nothing.
+class Listing:
+    """Looks through all jobs. That one is late is found out by looking: it has failed then.
 
     Args:
         jobs: the queue.

@@ -14,7 +14,7 @@ from shared.errors import PublicError
 from shared.jobs import ErrorInfo, InputFile, JobOptions, JobRequest, JobState, Priority, new_job_id
 from shared.queue import CancelOutcome, JobQueue, PartOrder, PartProgress, keys
 from shared.queue.lanes import Taken
-from shared.queue.listing import JobList
+from shared.queue.listing import Listing
 from shared.queue.overview import Overview
 from shared.queue.parts import part_id, progress_of
 from shared.settings import Settings
@@ -102,7 +102,7 @@ def test_the_last_part_has_the_job_go_on(played: Played) -> None:
     begun = played.jobs.get(request.id)
     assert begun is not None
     assert (begun.state, begun.position) == (JobState.RUNNING, None)
-    assert JobList(played.jobs).count_by_state()[JobState.RUNNING] == 1
+    assert Listing(played.jobs).count_by_state()[JobState.RUNNING] == 1
     assert [record.request.id for record in Overview(played.jobs, Settings()).running()] == [request.id]
     assert [played.take() for _ in ORDERS] == [part_id(request.id, number) for number in range(3)]
     for number in (2, 0, 0):
@@ -113,7 +113,7 @@ def test_the_last_part_has_the_job_go_on(played: Played) -> None:
     assert after is not None
     assert (played.status(request.id), after.state) == (JobStatus.QUEUED, JobState.RUNNING)
     assert after.started_at == begun.started_at
-    running = JobList(played.jobs).page(state=JobState.RUNNING, limit=5, cursor=None).records
+    running = Listing(played.jobs).page(state=JobState.RUNNING, limit=5, cursor=None).records
     assert [record.request.id for record in running] == [request.id]
     assert played.take() == request.id
     assert played.jobs.lanes.take(0) is None
@@ -165,12 +165,11 @@ def test_a_job_that_says_twice_that_it_waits_is_queued_once(played: Played) -> N
 def test_parts_are_nobodys_business(played: Played) -> None:
     """They are in no list and no count, and their ids cannot be asked for."""
     request = played.parked()
-    assert [record.request.id for record in JobList(played.jobs).page(state=None, limit=9, cursor=None).records] == [
-        request.id
-    ]
+    listed = Listing(played.jobs).page(state=None, limit=9, cursor=None).records
+    assert [record.request.id for record in listed] == [request.id]
     assert played.jobs.get(part_id(request.id, 0)) is None
     assert played.jobs.waiting() == 0
-    assert sum(JobList(played.jobs).count_by_state().values()) == 1
+    assert sum(Listing(played.jobs).count_by_state().values()) == 1
 
 
 def test_what_waits_for_parts_counts_against_the_limit(connection: redis.Redis, settings: Settings) -> None:
@@ -194,8 +193,8 @@ def test_cancel_and_delete_while_parts_run(played: Played) -> None:
         played.parts.done(request.id, 0, 10)
         assert not played.parts.wake(request.id)
         played.job(running).delete()
-        assert JobList(played.jobs).count_by_state()[JobState.RUNNING] == 0
-        assert JobList(played.jobs).count_by_state()[JobState.CANCELED] == 1, number
+        assert Listing(played.jobs).count_by_state()[JobState.RUNNING] == 0
+        assert Listing(played.jobs).count_by_state()[JobState.CANCELED] == 1, number
     assert list(played.redis.scan_iter(keys.parts("*"))) == []
 
 
@@ -218,7 +217,7 @@ def test_a_deadline_that_passes_while_parts_run(played: Played) -> None:
     assert record.error is not None
     assert record.error.code == "expired"
     assert played.parts.report(request.id, 0, PartProgress(percent=1, frames=1, fps=1, at=time.time())) is None
-    assert JobList(played.jobs).count_by_state()[JobState.RUNNING] == 0
+    assert Listing(played.jobs).count_by_state()[JobState.RUNNING] == 0
 
 
 def test_a_part_that_has_failed_fails_the_job_and_can_be_tried_again(played: Played) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from shared.jobs import JobState
 from shared.queue import connect
-from shared.queue.listing import JobList
+from shared.queue.listing import Listing
 from shared.settings import Settings
 from tests.conftest import RedisServer, make_redis_server
 from tests.stack.sleepy import Stack
@@ -49,7 +49,7 @@ class Storm:
         return self.stack.submit([round(self.random.uniform(0, LONGEST_NAP), 3) for _ in range(jobs)])
 
     def finished(self) -> int:
-        return JobList(self.stack.jobs).count_by_state()[JobState.FINISHED]
+        return Listing(self.stack.jobs).count_by_state()[JobState.FINISHED]
 
     def kill(self) -> None:
         """kill -9 of a worker, of its horse, or of both at once; a dead worker is replaced, as a supervisor does."""

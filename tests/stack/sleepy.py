@@ -33,7 +33,7 @@ from shared.jobs import (
     result_key,
 )
 from shared.queue import Fleet, JobQueue, PartOrder, PartsPendingError, Tally, connect, keys
-from shared.queue.listing import JobList
+from shared.queue.listing import Listing
 from shared.results import ImageResult, ModelUsed, Source
 from shared.settings import ROOT, Settings
 from shared.storage import MissingObjectError, Storage, open_storage
@@ -204,7 +204,7 @@ class Stack:
         parts = self.jobs.lanes.parts
         found["parts"] = self.redis.llen(parts.key) + self.redis.zcard(parts.started_job_registry.key)
         found["parts"] += len(list(self.redis.scan_iter(keys.parts("*"))))
-        for state, count in JobList(self.jobs).count_by_state().items():
+        for state, count in Listing(self.jobs).count_by_state().items():
             found[state.value] = count
         return found
 

@@ -259,7 +259,7 @@ def test_processors_of_a_container(
 
 @pytest.mark.parametrize(
     ("threads", "workers", "expected"),
-    [(0, 1, (8, 7)), (0, 3, (2, 1)), (0, 20, (1, 1)), (0, 0, (8, 7)), (5, 2, (5, 5))],
+    [(0, 1, (8, 7)), (0, 3, (2, 2)), (0, 20, (1, 1)), (0, 0, (8, 7)), (5, 2, (5, 5))],
 )
 def test_workers_share_the_processors(
     tmp_path: Path,

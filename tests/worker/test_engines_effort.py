@@ -13,7 +13,6 @@ from openvino import opset16 as opset
 from shared.settings import Settings
 from worker.engines import Recipe, open_session
 from worker.engines.effort import is_small, products
-from worker.engines.openvino import compile_model
 
 CPUS = 8
 
@@ -63,14 +62,15 @@ def test_a_small_network_leaves_a_core_to_the_rest(
 ) -> None:
     """A convolution of 9 x 3 x 2048 products a pixel: 3.5e6 of them, and 5.1e8."""
     asked = []
+    compile_model = openvino.Core.compile_model
 
-    def compile_it(*arguments: Any) -> Any:
-        asked.append(arguments[-1])  # OpenVINO itself takes no more than this machine has
-        return compile_model(*arguments)
+    def compile_it(core: Any, model: Any, device: str, options: dict[str, Any]) -> Any:
+        asked.append(options["INFERENCE_NUM_THREADS"])  # OpenVINO itself takes no more than this machine has
+        return compile_model(core, model, device, options)
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(CPUS)), raising=False)
     monkeypatch.setattr("worker.engines.threads._quota", lambda _: None)
-    monkeypatch.setattr("worker.engines.openvino.compile_model", compile_it)
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_it)
 
     def build() -> Any:
         entry = keras.Input((side, side, 3))

@@ -1,7 +1,9 @@
 """COCO-style evaluation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +13,9 @@ from shared.entries import ModelEntry
 from shared.results import ModelUsed
 from shared.settings import ROOT, Settings
 from tests.worker.conftest import darknet_entry
+from tests.worker.training.mask_rcnn_shapes import entry as shapes_entry
 from worker.evaluate import EvaluationError, category_ids, evaluate, main
+from worker.masks import InstanceMask
 from worker.models.base import DetectionModel, Image, Outputs, Placement, Prepared
 from worker.models.detections import Detections
 
@@ -87,6 +91,35 @@ def test_what_a_model_cannot_know_does_not_count(dataset: Path) -> None:
     report = evaluate(Ideal(), dataset)
     assert (report.classes, report.annotated, report.unmatched) == (2, 3, ())
     assert report.metrics["AP"] == report.metrics["AR100"] == 1
+
+
+class Outlining(Ideal):
+    """Finds the square by its pixels, too."""
+
+    def __init__(self) -> None:
+        super().__init__(entry=shapes_entry())
+
+    def postprocess(self, *arguments: Any, **options: Any) -> Detections:
+        found = super().postprocess(*arguments, **options)
+        left, top, right, bottom = SQUARE
+        mask = InstanceMask(left, top, np.ones((bottom - top, right - left), np.bool_))
+        return replace(found, masks=(mask,) * len(found.scores))
+
+
+@pytest.mark.parametrize(("unknown", "measured"), [(True, True), (False, False)])
+def test_masks_count_if_all_that_the_model_can_know_has_one(dataset: Path, *, unknown: bool, measured: bool) -> None:
+    path = dataset / "instances.json"
+    document = json.loads(path.read_text())
+    left, top, right, bottom = SQUARE
+    outline = [left, top, right, top, right, bottom, left, bottom]
+    document["annotations"] = [each | {"segmentation": [outline]} for each in document["annotations"]]
+    document["categories"].append({"id": 1, "name": "unicorn"})
+    bare = document["annotations"][0] | {"id": 4, "category_id": 1 if unknown else 18, "segmentation": []}
+    document["annotations"].append(bare)
+    path.write_text(json.dumps(document))
+    metrics = evaluate(Outlining(), dataset).metrics
+    assert ("mask_AP" in metrics) is measured
+    assert metrics.get("mask_AP", 1) == 1
 
 
 def test_a_model_that_is_off(dataset: Path) -> None:

@@ -12,50 +12,41 @@ from shared.queue import CancelOutcome, keys
 from shared.queue.connection import text
 from tests.worker.resident_bench import Bench, wait_for
 
-GRACE = 5
-
 pytestmark = pytest.mark.stack
+
+
+def assert_it_stops(bench: Bench, job_id: str, *, seconds: float, horses: int) -> None:
+    """In time, and the worker, which has then had so many processes with models, goes on."""
+    begin = time.monotonic()
+    assert bench.jobs.cancel(job_id) is CancelOutcome.STOPPING
+    assert bench.ended(job_id).state is JobState.CANCELED
+    assert time.monotonic() - begin < seconds
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert len(bench.horses()) == horses
+    bench.nothing_left()
 
 
 def test_a_job_that_waits_for_storage_can_be_stopped(bench: Bench) -> None:
     bench.worker()
     job_id = bench.submit("storage_away", timeout=60)
     bench.started(job_id, times=4)  # by now the pauses are long
-    begin = time.monotonic()
-    bench.jobs.cancel(job_id)
-    assert bench.ended(job_id).state is JobState.CANCELED
-    assert time.monotonic() - begin < 2
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert len(bench.horses()) == 1
-    bench.nothing_left()
+    assert_it_stops(bench, job_id, seconds=2, horses=1)
 
 
 def test_stopping_a_job_keeps_the_model_warm(bench: Bench) -> None:
     bench.worker()
     job_id = bench.submit("slow", filename="60", timeout=60)
     bench.started(job_id)
-    begin = time.monotonic()
-    assert bench.jobs.cancel(job_id) is CancelOutcome.STOPPING
-    assert bench.ended(job_id).state is JobState.CANCELED
-    assert time.monotonic() - begin < 10
+    assert_it_stops(bench, job_id, seconds=10, horses=1)
     assert bench.jobs.cancel(job_id) is CancelOutcome.CANCELED
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
     assert bench.count("ran", job_id) == 0
-    assert len(bench.horses()) == 1
-    bench.nothing_left()
 
 
 def test_stopping_a_hung_job_ends_its_process(bench: Bench) -> None:
     bench.worker()
     job_id = bench.submit("hang_without_gil", timeout=60)
     bench.started(job_id)
-    begin = time.monotonic()
-    bench.jobs.cancel(job_id)
-    assert bench.ended(job_id).state is JobState.CANCELED
-    assert time.monotonic() - begin < 10
-    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
-    assert len(bench.horses()) == 2
-    bench.nothing_left()
+    assert_it_stops(bench, job_id, seconds=10, horses=2)
 
 
 def test_a_waiting_job_is_canceled_at_once(bench: Bench) -> None:
@@ -126,7 +117,7 @@ def test_canceling_at_any_moment_is_kept(bench: Bench) -> None:
     for _ in range(40):
         before = bench.submit("slow", filename="0.01", timeout=60)  # a quick worker would have begun the job always
         job_id = bench.submit("slow", filename="0.05", timeout=60)
-        time.sleep(rng.uniform(0, 0.03))
+        time.sleep(rng.uniform(0, 0.06))
         outcomes.append(bench.jobs.cancel(job_id))
         record = bench.ended(job_id)
         if outcomes[-1] is CancelOutcome.CANCELED:

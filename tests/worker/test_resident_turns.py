@@ -7,7 +7,7 @@ import pytest
 from shared.jobs import JobState, Priority
 from shared.queue import keys
 from shared.queue.connection import text
-from shared.queue.listing import JobList
+from shared.queue.listing import Listing
 from tests.worker.resident_bench import LEASE, Bench, soon
 
 GRACE = 5
@@ -43,7 +43,7 @@ def test_a_waiting_job_expires_while_every_worker_is_busy(bench: Bench) -> None:
     record = bench.ended(late, seconds=6)
     assert (record.state, record.error and record.error.code) == (JobState.FAILED, "expired")
     assert bench.get(busy).state is JobState.RUNNING
-    assert JobList(bench.jobs).count_by_state()[JobState.FAILED] == 1
+    assert Listing(bench.jobs).count_by_state()[JobState.FAILED] == 1
 
 
 @pytest.mark.parametrize("function", ["slow", "hang_without_gil"])

@@ -85,8 +85,7 @@ def open_openvino(
     """
 
     def compile_it(model: Model, precision: Precision) -> Compiled:
-        few = threads_if_small and is_small(model)
-        return compile_model(core, model, precision, threads_if_small if few else threads)
+        return compile_model(core, model, precision, threads, threads_if_small)
 
     core = openvino.Core()
     processor = this_processor(core)
@@ -123,15 +122,15 @@ def _open_quantised(
     return OpenVinoSession(compiled, batched=recipe.batched, int8=True)
 
 
-def compile_model(core: Core, model: Model, precision: Precision, threads: int) -> Compiled:
-    """Compile a model for a single caller that wants each answer soon.
+def compile_model(core: Core, model: Model, precision: Precision, threads: int, threads_if_small: int = 0) -> Compiled:
+    """Compile a model for a single caller that wants each answer soon. `threads_if_small` as in `open_openvino`.
 
     Of an int8 model the few operations that are not int8 run in float32, also where OpenVINO would silently take
     bfloat16: so what runs is what was measured.
     """
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_NUM_THREADS": threads_if_small if threads_if_small and is_small(model) else threads,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         # or each worker of one thread would bind it to the first core, and all of them share that

@@ -42,10 +42,10 @@ def threads_for(settings: Settings, cgroup: Path = CGROUP) -> int:
 
 
 def threads_if_small(settings: Settings, cgroup: Path = CGROUP) -> int:
-    """The threads of one worker for a small network: it leaves one core to what is around it.
+    """The threads of one worker for a small network: a worker that has all cores leaves one to what is around it.
 
     On all cores such a network is done a little sooner, but its threads wait for each other whenever the web tier or
-    a disk needs one of them.
+    a disk needs one of them. Workers that share the cores have a part each already.
     """
     threads = threads_for(settings, cgroup)
-    return threads if settings.threads else max(1, threads - 1)
+    return threads if settings.threads or settings.workers > 1 else max(1, threads - 1)
