@@ -83,7 +83,9 @@ class RedisServer:
 def make_redis_server(folder: Path) -> RedisServer:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "redis.sock"
-    return RedisServer(f"unix://{path}", redis_server.command(redis_server.find_server(), path, folder))
+    command = redis_server.command(redis_server.find_server(), path, folder)
+    # Redis stands still while a busy disk syncs, and no test kills the kernel
+    return RedisServer(f"unix://{path}", [*command, "--appendfsync", "no"])
 
 
 @pytest.fixture(scope="session")

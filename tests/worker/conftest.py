@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,16 @@ def settings(tmp_path: Path) -> Settings:
         threads=1,  # two would wait for each other when the machine is busy
         default_model=None,
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the workers of a failed test said."""
+    report = yield
+    bench = getattr(item, "funcargs", {}).get("bench")
+    if report.failed and isinstance(bench, Bench):
+        report.sections += [(f"Worker {number}", bench.log(number)) for number in range(len(bench.workers))]
+    return report
 
 
 @pytest.fixture

@@ -56,6 +56,14 @@ def slow(request: dict[str, Any]) -> None:
     _note("ran", request)
 
 
+def slow_to_leave(request: dict[str, Any]) -> None:
+    """Tidies up for a moment when it is stopped."""
+    try:
+        slow(request)
+    finally:
+        time.sleep(0.3)
+
+
 class _TidiesUp:
     def __init__(self, request: dict[str, Any]) -> None:
         self._request = request
@@ -218,6 +226,7 @@ NAMES = [
     "bad_alloc",
     "quick",
     "slow",
+    "slow_to_leave",
     "swallows_exceptions",
     "swallows_a_signal",
     "hang_without_gil",

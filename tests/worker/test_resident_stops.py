@@ -143,6 +143,20 @@ def test_a_job_is_stopped_as_soon_as_it_has_begun(bench: Bench) -> None:
     assert len(bench.horses()) == 1
 
 
+def test_a_stopped_job_may_wait_for_redis_to_say_so(bench: Bench) -> None:
+    """Its function is over: to kill the process now would cost the models, and not help."""
+    bench.worker()
+    job_id = bench.submit("slow_to_leave", filename="30", timeout=60)
+    bench.started(job_id)
+    bench.jobs.cancel(job_id)
+    bench.redis.client_pause(2500, all=False)
+    paused = time.monotonic()
+    assert bench.ended(job_id).state is JobState.CANCELED
+    assert time.monotonic() - paused > 2  # longer than a function may take to leave
+    assert bench.ended(bench.submit("quick")).state is JobState.FINISHED
+    assert len(bench.horses()) == 1
+
+
 @pytest.mark.parametrize("stopped", [True, False])
 def test_an_interruption_that_comes_in_a_destructor_is_not_lost(bench: Bench, *, stopped: bool) -> None:
     bench.worker()

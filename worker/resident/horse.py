@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
+import redis
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
@@ -43,10 +44,15 @@ _PR_SET_PDEATHSIG: Final = 1
 STOPPED_AGAIN: Final = 0.05
 
 
-class SharedText(Protocol):
-    """Bytes in memory that parent and horse share: the id of the job to stop."""
+class SharedWords(ctypes.Structure):
+    """What parent and horse share in memory: a busy horse does not read its pipe."""
 
-    value: bytes
+    _fields_ = (("wanted", ctypes.c_char * 64), ("left", ctypes.c_char * 64))
+
+    wanted: bytes
+    """id of the job to stop"""
+    left: bytes
+    """id of the last job whose function is over; to say so in Redis may take a while longer"""
 
 
 class JobStopped(Interruption):
@@ -113,6 +119,18 @@ class _HorseWorker(FencedWorker):
 
     ending: Ending | None = None
 
+    def __init__(self, orders: Orders, connection: redis.Redis, shared: SharedWords) -> None:
+        super().__init__(
+            connection, orders.settings, orders.allowed, orders.worker_name, work=orders.work, prepare_for_work=False
+        )
+        self._is_horse = True  # RQ's name for the role
+        self._shared = shared
+
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """What happens first when the function of a job is over, well or not."""
+        self._shared.left = job.id.encode()
+        super().handle_execution_ended(job, queue, heartbeat_ttl)
+
     def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
         """The end of a job, or the beginning of its end."""
         returned = job._result  # noqa: SLF001  the public way asks Redis
@@ -122,7 +140,7 @@ class _HorseWorker(FencedWorker):
             super().handle_job_success(job, queue, started_job_registry)
 
 
-def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
+def main(pipe: Connection, shared: SharedWords, orders: Orders) -> None:
     """Body of the process: load, say "ready", then run the jobs that come over the pipe."""
     _die_with(orders.parent_pid)
     die_first()
@@ -131,12 +149,8 @@ def main(pipe: Connection, wanted: "SharedText", orders: Orders) -> None:
     faulthandler.enable()
     setup: Callable[[Settings], dict[str, Any]] = import_attribute(orders.setup)
     about = setup(orders.settings)
-    connection = connect(orders.settings.redis_url, patient=True)
-    worker = _HorseWorker(
-        connection, orders.settings, orders.allowed, orders.worker_name, work=orders.work, prepare_for_work=False
-    )
-    worker._is_horse = True  # noqa: SLF001  RQ's name for the role
-    stop = _SoftStop(worker, wanted)
+    worker = _HorseWorker(orders, connect(orders.settings.redis_url, patient=True), shared)
+    stop = _SoftStop(worker, shared)
     signal.signal(signal.SIGUSR1, stop)
     interruptions.are_not_lost()
     pipe.send(Report("", about, None))
@@ -177,13 +191,13 @@ class _SoftStop:
     The parent writes down which job it means: the signal may come when that one has ended and another runs.
     """
 
-    def __init__(self, worker: FencedWorker, wanted: "SharedText") -> None:
+    def __init__(self, worker: FencedWorker, shared: SharedWords) -> None:
         self._worker = worker
-        self._wanted = wanted
+        self._shared = shared
         self.job_id: str | None = None
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
-        if self.job_id is not None and self.job_id.encode() == self._wanted.value:
+        if self.job_id is not None and self.job_id.encode() == self._shared.wanted:
             self._worker._stopped_job_id, self.job_id = self.job_id, None  # noqa: SLF001
             raise JobStopped(partial(self._again, self._worker._stopped_job_id))  # noqa: SLF001
 

@@ -1,6 +1,5 @@
 """The process of the horse as its parent sees it: born, fed, listened to, stopped, dead."""
 
-import ctypes
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -39,7 +38,7 @@ class HorseProcess:
         self._orders = orders
         self._process: SpawnProcess | None = None
         self._pipe: multiprocessing.connection.Connection | None = None
-        self._wanted: horse.SharedText = multiprocessing.RawArray(ctypes.c_char, 64)
+        self._shared = horse.SharedWords()
         self.births = 0
 
     @property
@@ -60,9 +59,9 @@ class HorseProcess:
         self.bury()
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._wanted = context.RawArray(ctypes.c_char, 64)
+        self._shared = context.RawValue(horse.SharedWords)
         self._process = context.Process(
-            target=horse.main, args=(theirs, self._wanted, self._orders()), name="horse", daemon=True
+            target=horse.main, args=(theirs, self._shared, self._orders()), name="horse", daemon=True
         )
         self._process.start()
         self.births += 1
@@ -115,8 +114,12 @@ class HorseProcess:
 
     def stop_softly(self, job_id: str) -> None:
         """Interrupt a job, if that is the one it is at; the process stays."""
-        self._wanted.value = job_id.encode()
+        self._shared.wanted = job_id.encode()
         self.signal(signal.SIGUSR1)
+
+    def has_left(self, job_id: str) -> bool:
+        """Whether it is done with the function of a job, and only sees to the job's end."""
+        return self._shared.left == job_id.encode()
 
     def signal(self, sig: signal.Signals) -> None:
         """Send it a signal, if it lives."""

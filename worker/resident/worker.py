@@ -51,8 +51,10 @@ log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1
 #: seconds from one look at what changes slowly to the next, where jobs follow each other closely
 LOOK_SECONDS: Final = 1.0
-#: seconds a job has to end by itself when it is stopped, before its process is killed
+#: seconds that the function of a stopped job has to end by itself, before its process is killed
 STOP_GRACE: Final = 1.5
+#: how often it is looked whether it has
+STOP_LOOKS: Final = 15
 #: seconds that a job given to a busy horse waits for its turn at most; then it goes back for others to take
 SOON: Final = 0.1
 #: pauses between attempts to bring up a horse that dies while it loads
@@ -245,15 +247,16 @@ class ResidentWorker(FencedWorker):
             if job_id != self._running:  # it has ended while the wish was on its way
                 return
             self._horse.stop_softly(job_id)
-            timer = threading.Timer(STOP_GRACE, self._kill_if_still_on, (pid, job_id))
-            timer.daemon = True
-            timer.start()
+            threading.Thread(target=self._kill_if_still_on, args=(pid, job_id), daemon=True).start()
         else:
             self._horse.signal(sig)
 
     def _kill_if_still_on(self, pid: int, job_id: str) -> None:
-        if self._horse_pid == pid and self._running == job_id:
-            self._horse.signal(signal.SIGKILL)
+        for _ in range(STOP_LOOKS):  # a machine that stands still for a while takes one of them, and not all
+            time.sleep(STOP_GRACE / STOP_LOOKS)
+            if self._horse_pid != pid or self._running != job_id or self._horse.has_left(job_id):
+                return
+        self._horse.signal(signal.SIGKILL)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """RQ's, and have the job ended if its horse left that; afterwards the wish to stop it is over."""
