@@ -187,7 +187,7 @@ class ResidentWorker(FencedWorker):
         if self._drained:
             self._drain_expired()
         elif self._stopped_job_id == job.id:  # it was begun before its turn here, and a wish to stop it came
-            self.kill_horse()
+            self._stop(job.id)
         self._hand_on_the_next()
 
     def _hand_on_the_next(self) -> None:
@@ -236,20 +236,23 @@ class ResidentWorker(FencedWorker):
         raise HorseMonitorTimeoutException
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """End the running job: gently, so that the models stay, and if that does not help with the process.
+        """What RQ's listening thread does when a job is to be stopped, and its main thread when all limits have failed.
 
         RQ's own would signal the process group, and with no horse its own.
         """
-        pid, job_id = self._horse_pid, self._stopped_job_id
-        if not pid:
+        if not self._horse_pid:
             return
-        if job_id is not None and sig == signal.SIGKILL:
-            if job_id != self._running:  # it has ended while the wish was on its way
-                return
-            self._horse.stop_softly(job_id)
-            threading.Thread(target=self._kill_if_still_on, args=(pid, job_id), daemon=True).start()
+        asked = threading.current_thread() is not threading.main_thread()
+        if asked and self._stopped_job_id is not None and sig == signal.SIGKILL:
+            self._stop(self._stopped_job_id)
         else:
             self._horse.signal(sig)
+
+    def _stop(self, job_id: str) -> None:
+        """End a job gently, so that the models stay, and if that does not help with the process."""
+        if job_id == self._running:  # else it has ended while the wish was on its way
+            self._horse.stop_softly(job_id)
+            threading.Thread(target=self._kill_if_still_on, args=(self._horse_pid, job_id), daemon=True).start()
 
     def _kill_if_still_on(self, pid: int, job_id: str) -> None:
         for _ in range(STOP_LOOKS):  # a machine that stands still for a while takes one of them, and not all
