@@ -43,7 +43,8 @@ class Session(Protocol):
 
         Returns:
             The outputs in the model's order, each float32 and the caller's own: the next run does not change them.
-            Unless the recipe is `batched` each has the images along the first axis.
+            Unless the recipe is `batched` each has the images along the first axis. What the recipe says is `kept` may
+            be an array of the engine's own, with more along that axis than the inputs have; `np.asarray` fetches it.
 
         Raises:
             ValueError: another number of inputs than the model has, or other numbers of images in them; no image.
@@ -65,6 +66,9 @@ class Recipe:
             engine may then run them one at a time (on a CPU that is as fast as all at once), and makes the network
             for one image, with all shapes known. True: anything, and another length at each call, for instance the
             regions of an image, or an image and its regions in one network. Then the inputs go in as they are.
+        kept: so many of the first outputs are wanted by other networks alone. Where they are computed on a GPU that can
+            be left to it, they stay there: to fetch the feature maps of a photo may take ten times as long as to
+            compute them.
         exact: it computes with coordinates, or with anything else that 8 bits of mantissa spoil: always in float32.
     """
 
@@ -72,6 +76,7 @@ class Recipe:
     build: Callable[[], KerasModel]
     outputs: int
     batched: bool = False
+    kept: int = 0
     exact: bool = False
 
 

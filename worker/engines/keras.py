@@ -31,30 +31,42 @@ class KerasSession:
     def __init__(self, recipe: Recipe, asked: Asked = "f32") -> None:
         backend = keras.config.backend()
         self.engine: Final[str] = f"keras-{backend}"
-        self.precision: Final[Arithmetic] = choose_arithmetic("f32" if recipe.exact else asked, this_gpu())
+        gpu = this_gpu()
+        self.precision: Final[Arithmetic] = choose_arithmetic("f32" if recipe.exact else asked, gpu)
         self._model = recipe.build()
         self._batched = recipe.batched
         self._compiles = backend != "torch"
-        self._call = _jax_function(self._model) if backend == "jax" else self._model.predict_on_batch
+        self._kept = recipe.kept if gpu is not None and backend == "jax" else 0
+        self._call = _jax_function(self._model, self._kept) if backend == "jax" else self._model.predict_on_batch
 
     def run(self, *inputs: Array) -> list[Array]:
         """Run the network on all images at once."""
         check_inputs(inputs, len(self._model.inputs), batched=self._batched)
         length = len(inputs[0])
-        arrays = [self._filled(np.ascontiguousarray(each, np.float32), length) for each in inputs]
+        arrays = [self._prepared(each, length) for each in inputs]
         with products_in(self.precision):
             outputs = self._call(arrays if len(arrays) > 1 else arrays[0])
+        outputs = outputs if isinstance(outputs, list) else [outputs]
         # copies, which are the caller's to change; cut as arrays of NumPy, for JAX would compile that for each length
-        return [np.array(each, np.float32)[:length] for each in (outputs if isinstance(outputs, list) else [outputs])]
+        fetched = [np.array(each, np.float32)[:length] for each in outputs[self._kept :]]
+        return [*outputs[: self._kept], *fetched]
 
-    def _filled(self, array: Array, length: int) -> Array:
-        missing = (1 << max(0, length - 1).bit_length()) - length
+    def _prepared(self, array: Array | Tensors, length: int) -> Tensors:
+        missing = filled(length) - length
+        if not isinstance(array, np.ndarray):  # on the GPU, and of a length that is compiled for
+            return array
+        array = np.ascontiguousarray(array, np.float32)
         if not self._compiles or not missing:
             return array
         return np.concatenate([array, np.zeros((missing, *array.shape[1:]), np.float32)])
 
 
-def _jax_function(model: KerasModel) -> Callable[[Tensors], Tensors]:
+def filled(length: int) -> int:
+    """The length that something of this length is filled up to: a power of two."""
+    return 1 << max(0, length - 1).bit_length()
+
+
+def _jax_function(model: KerasModel, kept: int) -> Callable[[Tensors], Tensors]:
     """The model as a function that changes nothing.
 
     Keras' own gives the weights away at each call and takes them back after it: a call that is interrupted, or that the
@@ -74,7 +86,7 @@ def _jax_function(model: KerasModel) -> Callable[[Tensors], Tensors]:
 
     def run(inputs: Tensors) -> Tensors:
         outputs = compiled(weights, inputs)
-        for each in outputs if isinstance(outputs, list) else [outputs]:
+        for each in outputs[kept:] if isinstance(outputs, list) else [outputs]:
             each.copy_to_host_async()  # all at once, before the first one is waited for
         return outputs
 

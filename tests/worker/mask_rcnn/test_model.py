@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.entries import MaskRcnnEntry
 from shared.errors import PublicError
 from shared.settings import ROOT, Settings
-from tests.worker.environments import on_tensorflow
+from tests.worker.environments import on_tensorflow, with_the_project
 from tests.worker.mask_rcnn.files import (
     detectron2_arrays,
     entry_of,
@@ -96,19 +96,37 @@ INPUTS = {
 
 
 @pytest.fixture(scope="module")
-def tensorflow(folder: Path, photo: NDArray[np.uint8]) -> dict[str, Floats]:
+def inputs(folder: Path, photo: NDArray[np.uint8]) -> Path:
+    """The folder, with what other processes are given."""
+    maps = {f"map_{level}": each for level, each in enumerate(maps_of(2))}
+    np.savez(folder / "inputs.npz", photo=photo, **INPUTS, **maps)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def jax(inputs: Path) -> dict[str, Floats]:
+    """On JAX, as if on a GPU."""
+    subprocess.run(
+        [sys.executable, "-m", "tests.worker.mask_rcnn.on_jax", str(inputs)],
+        check=True,
+        env=with_the_project(KERAS_BACKEND="jax", JAX_PLATFORMS="cpu"),
+        timeout=600,
+    )
+    return dict(np.load(inputs / "on_jax.npz"))
+
+
+@pytest.fixture(scope="module")
+def tensorflow(inputs: Path) -> dict[str, Floats]:
     """The same in a process of its own, which does not share one with other backends."""
     if not list(Path(sys.prefix).glob("lib/python*/site-packages/tensorflow/__init__.py")):
         pytest.skip("TensorFlow is not installed")
-    maps = {f"map_{level}": each for level, each in enumerate(maps_of(2))}
-    np.savez(folder / "inputs.npz", photo=photo, **INPUTS, **maps)  # type: ignore[arg-type]
     subprocess.run(
-        [sys.executable, "-m", "tests.worker.mask_rcnn.on_tensorflow", str(folder)],
+        [sys.executable, "-m", "tests.worker.mask_rcnn.on_tensorflow", str(inputs)],
         check=True,
         env=on_tensorflow(),
         timeout=600,
     )
-    return dict(np.load(folder / "outputs.npz"))
+    return dict(np.load(inputs / "outputs.npz"))
 
 
 def test_suppression_is_that_of_tensorflow(tensorflow: dict[str, Floats]) -> None:
@@ -146,6 +164,27 @@ def test_pooling_for_training(tensorflow: dict[str, Floats], layout: str) -> Non
     if layout == "matterport":
         slope = sum(float((tensorflow[f"gradient_{layout}_{level}"] * way).sum()) for level, way in enumerate(step))
         assert slope == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_maps_that_stay_on_a_gpu(
+    models: dict[str, MaskRcnn], jax: dict[str, Floats], photo: NDArray[np.uint8], name: str
+) -> None:
+    model = models[name]
+    for index, ours in enumerate(model.infer(model.preprocess(photo))):
+        theirs = jax[f"{name}_{index}"]
+        assert ours.shape == theirs.shape
+        assert float(np.abs(ours - theirs).max()) < TOLERANCE * max(1.0, float(np.abs(theirs).max()))
+    found = model.detect(photo, score=0.2, iou=0.4, max_detections=20)
+    np.testing.assert_allclose(found.scores, jax[f"{name}_scores"], atol=TOLERANCE)
+    np.testing.assert_allclose(found.boxes, jax[f"{name}_boxes"], atol=0.05)
+    areas = np.asarray([mask.area for mask in found.masks or ()])
+    np.testing.assert_allclose(areas, jax[f"{name}_areas"], atol=3, rtol=0.01)
+    pooled = pool(plan_of(layout=ENTRIES[name].layout), maps_of(2), regions_of(40), INPUTS["images"], 7, CANVAS)
+    assert jax[f"{name}_pooled_40"].shape[0] == 64
+    np.testing.assert_allclose(jax[f"{name}_pooled_40"][:40], pooled, atol=1e-5)
+    assert not jax[f"{name}_pooled_40"][40:].any()
+    assert not jax[f"{name}_pooled_0"].any()
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -5,8 +5,9 @@ He et al., "Mask R-CNN", arXiv 1703.06870; Lin et al., "Feature Pyramid Networks
 
 `plan` says what a network is made of; `trunk` and `heads` build its three parts in Keras; `weights_matterport` and
 `weights_detectron2` read files. Between the parts stand `anchors`, `boxes`, `proposals`, `roi_align`, `selection` and
-`paste`, in NumPy, SciPy and OpenCV; `roi_align_ops` is the differentiable form for training. `stages` is all of it for
-a batch of images, `model` what the worker uses.
+`paste`, in NumPy, SciPy and OpenCV; `roi_align_jax` does what `roi_align` does where the feature maps are on a GPU, and
+`roi_align_ops` is the differentiable form for training. `stages` is all of it for a batch of images, `model` what the
+worker uses.
 
 Two published implementations differ in a hundred small things. The files of both load, and each is computed as its own
 makers do: `plan.layout` says which. Within the networks everything has Matterport's names, shapes and orders; the

@@ -91,9 +91,8 @@ class MaskRcnn(DetectionModel):
 
         def open_trunk(size: Size) -> Session:
             build = functools.partial(build_trunk, size)
-            session = open_session(
-                Recipe(f"{key}:trunk:{size[0]}x{size[1]}", build, outputs=POOLED_LEVELS + 2), settings
-            )
+            name = f"{key}:trunk:{size[0]}x{size[1]}"
+            session = open_session(Recipe(name, build, outputs=POOLED_LEVELS + 2, kept=POOLED_LEVELS), settings)
             weights.cache_clear()  # up to a quarter of a gigabyte, which is not needed until another size comes
             return session
 

@@ -3,11 +3,13 @@
 A cell of a pooled region is the mean of some samples, and a sample is a weighted sum of the four cells of the feature
 map around it. So all pooled cells of all regions are one sparse matrix times the feature map, a row of channels for
 each of its cells. SciPy's product reads the rows it needs and makes no array in between: at 1024 pixels and 1000
-regions that takes 40 ms, where the same by gathering rows takes a second (OpenVINO).
+regions that takes 40 ms, where the same by gathering rows takes a second (OpenVINO). Maps that are on a GPU stay there,
+and the matrix goes to them (`roi_align_jax`).
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,44 @@ from worker.models.mask_rcnn.plan import POOLED_LEVELS, STRIDES, Plan, Size
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+#: float32 (images, rows, columns, channels), of NumPy, or of JAX on a GPU
+FeatureMap: TypeAlias = Any
 
 #: a region as large as ImageNet's images, for which ResNets were trained, belongs to level 4 (arXiv 1612.03144, eq. 1)
 CANONICAL_SIDE: Final = 224.0
 CANONICAL_LEVEL: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What the bins of regions take along one axis.
+
+    Args:
+        cells: (T,), cells of the map; region after region, bin after bin.
+        weights: float32 (T,).
+        counts: (N,), how many of them each bin of a region has.
+    """
+
+    cells: Integers
+    weights: Floats
+    counts: Integers
+
+    def starts(self, bins: int) -> Integers:
+        """(N, bins), where each bin begins."""
+        ends = np.cumsum(np.repeat(self.counts, bins))
+        return np.asarray(np.concatenate([[0], ends[:-1]]), np.int64).reshape(-1, bins)
+
+
+class Part(NamedTuple):
+    """What is pooled from one level of the pyramid."""
+
+    level: int
+    regions: Integers
+    """(M,), which"""
+    offsets: Integers
+    """(M,), the first cell of each one's image"""
+    vertical: Axis
+    horizontal: Axis
 
 
 def levels_of(plan: Plan, regions: Floats, canvas: Size) -> Integers:
@@ -41,61 +77,52 @@ def levels_of(plan: Plan, regions: Floats, canvas: Size) -> Integers:
     return np.asarray(rounded.clip(2, POOLED_LEVELS + 1), np.int64) - 2
 
 
-def pool(plan: Plan, maps: list[Floats], regions: Floats, images: Integers, bins: int, canvas: Size) -> Floats:
+def pool(plan: Plan, maps: Sequence[FeatureMap], regions: Floats, images: Integers, bins: int, canvas: Size) -> Floats:
     """The features of regions, all of one size.
 
     Args:
         plan: which variant. Matterport: crop-and-resize, one sample in the middle between those of the neighbours, the
             first and the last on the region's edges. Detectron2: aligned, in each bin as many samples as there are
             cells.
-        maps: P2 to P5, float32 (images, rows, columns, channels).
+        maps: P2 to P5.
         regions: (N, 4), in pixels of the network's input, less `plan.far_edge`.
         images: (N,), which image each is of.
         bins: rows and columns to pool to.
         canvas: height and width of the network's input.
 
     Returns:
-        float32 (N, bins, bins, channels).
+        float32 (N, bins, bins, channels), or of an array on the GPU more than N, as `roi_align_jax.pool_there`.
     """
-    pooled = np.zeros((len(regions), bins * bins, maps[0].shape[-1]), np.float32)
+    channels = maps[0].shape[-1]
+    parts = _parts(plan, [each.shape for each in maps], regions, images, bins, canvas)
+    if not isinstance(maps[0], np.ndarray):
+        from worker.models.mask_rcnn.roi_align_jax import pool_there
+
+        return cast(Floats, pool_there(maps, parts, len(regions), bins))
+    pooled = np.zeros((len(regions), bins * bins, channels), np.float32)
+    for part in parts:
+        features = maps[part.level].reshape(-1, channels)
+        matrix = _product(part, bins, maps[part.level].shape[2], len(features))
+        pooled[part.regions] = (matrix @ features).reshape(len(part.regions), bins * bins, channels)
+    return pooled.reshape(len(regions), bins, bins, channels)
+
+
+def _parts(
+    plan: Plan, shapes: list[tuple[int, ...]], regions: Floats, images: Integers, bins: int, canvas: Size
+) -> Iterator[Part]:
     levels = levels_of(plan, regions, canvas)
-    for level, features in enumerate(maps):
+    for level, (_, rows, columns, _) in enumerate(shapes):
         (chosen,) = np.nonzero(levels == level)
         if not len(chosen):
             continue
-        _, rows, columns, channels = features.shape
         sides = [
             _axis(plan, regions[chosen, start], regions[chosen, start + 2], bins, cells, STRIDES[level], side)
             for start, cells, side in ((1, rows, canvas[0]), (0, columns, canvas[1]))
         ]
-        matrix = _product(
-            sides[0], sides[1], bins, images[chosen] * (rows * columns), columns, features.size // channels
-        )
-        pooled[chosen] = (matrix @ features.reshape(-1, channels)).reshape(len(chosen), bins * bins, channels)
-    return pooled.reshape(len(regions), bins, bins, pooled.shape[-1])
+        yield Part(level, chosen, images[chosen] * (rows * columns), *sides)
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """What the bins of regions take along one axis.
-
-    Args:
-        cells: (T,), cells of the map; region after region, bin after bin.
-        weights: float32 (T,).
-        counts: (N,), how many of them each bin of a region has.
-    """
-
-    cells: Integers
-    weights: Floats
-    counts: Integers
-
-    def starts(self, bins: int) -> Integers:
-        """(N, bins), where each bin begins."""
-        ends = np.cumsum(np.repeat(self.counts, bins))
-        return np.asarray(np.concatenate([[0], ends[:-1]]), np.int64).reshape(-1, bins)
-
-
-def _axis(plan: Plan, low: Floats, high: Floats, bins: int, cells: int, stride: int, side: int) -> _Axis:
+def _axis(plan: Plan, low: Floats, high: Floats, bins: int, cells: int, stride: int, side: int) -> Axis:
     """The samples of regions from `low` to `high` (N,) pixels on an axis of `cells` cells and `side` pixels."""
     low, high = low.astype(np.float64), high.astype(np.float64)
     if not plan.aligned:
@@ -118,13 +145,19 @@ def _axis(plan: Plan, low: Floats, high: Floats, bins: int, cells: int, stride: 
     share = positions - lower
     corners = np.stack([lower, np.minimum(lower + 1, cells - 1)], axis=1)
     weights = np.stack([1 - share, share], axis=1) * (inside / np.repeat(counts, counts * bins))[:, np.newaxis]
-    return _Axis(corners.ravel(), weights.astype(np.float32).ravel(), 2 * counts)
+    return Axis(corners.ravel(), weights.astype(np.float32).ravel(), 2 * counts)
 
 
-def _product(
-    vertical: _Axis, horizontal: _Axis, bins: int, offsets: Integers, columns: int, cells: int
-) -> "sparse.csr_array":
-    """The matrix (N * bins * bins, cells): for each bin all pairs of what it takes along the two axes."""
+def _product(part: Part, bins: int, columns: int, cells: int) -> "sparse.csr_array":
+    """The matrix (M * bins * bins, cells): for each bin all pairs of what it takes along the two axes.
+
+    Args:
+        part: of this level.
+        bins: rows and columns to pool to.
+        columns: of the map.
+        cells: of the maps of all images.
+    """
+    vertical, horizontal = part.vertical, part.horizontal
     row_start = np.repeat(vertical.starts(bins), bins, axis=1).ravel()
     column_start = np.tile(horizontal.starts(bins), (1, bins)).ravel()
     counts = np.repeat(vertical.counts * horizontal.counts, bins * bins)
@@ -135,6 +168,6 @@ def _product(
     row += np.repeat(row_start, counts)
     column += np.repeat(column_start, counts)
     indices = vertical.cells[row] * columns + horizontal.cells[column]
-    indices += np.repeat(np.repeat(offsets, bins * bins), counts)
+    indices += np.repeat(np.repeat(part.offsets, bins * bins), counts)
     weights = vertical.weights[row] * horizontal.weights[column]
     return sparse.csr_array((weights, indices, np.concatenate([[0], ends])), shape=(len(counts), cells))

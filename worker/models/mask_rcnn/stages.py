@@ -10,7 +10,7 @@ from worker.engines import Session
 from worker.models.mask_rcnn.anchors import make_anchors
 from worker.models.mask_rcnn.plan import BOX_POOL, MASK_POOL, Plan, Size
 from worker.models.mask_rcnn.proposals import propose
-from worker.models.mask_rcnn.roi_align import pool
+from worker.models.mask_rcnn.roi_align import FeatureMap, pool
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -22,7 +22,7 @@ class Regions:
 
     Args:
         canvas: height and width of the network's input.
-        maps: P2 to P5, float32 (images, rows, columns, channels).
+        maps: P2 to P5.
         boxes: (N, 4), in pixels of the input, less `plan.far_edge`.
         images: (N,), which image each is of, rising.
         logits: (N, classes).
@@ -30,7 +30,7 @@ class Regions:
     """
 
     canvas: Size
-    maps: list[Floats]
+    maps: list[FeatureMap]
     boxes: Floats
     images: Integers
     logits: Floats
@@ -72,9 +72,12 @@ class Stages:
         boxes = np.concatenate(proposed)
         images = np.repeat(np.arange(len(batch)), [len(each) for each in proposed])
         pooled = pool(self._plan, maps, boxes, images, BOX_POOL, canvas)
-        return Regions(canvas, maps, boxes, images, *self._box_head.run(pooled))
+        said, corrections = self._box_head.run(pooled)
+        return Regions(canvas, maps, boxes, images, said[: len(boxes)], corrections[: len(boxes)])
 
-    def outline(self, canvas: Size, maps: list[Floats], boxes: Floats, images: Integers, classes: Integers) -> Floats:
+    def outline(
+        self, canvas: Size, maps: list[FeatureMap], boxes: Floats, images: Integers, classes: Integers
+    ) -> Floats:
         """The masks of objects: probabilities, float32 (N, 28, 28).
 
         Args:
