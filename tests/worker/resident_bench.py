@@ -55,7 +55,7 @@ class Bench:
         return process
 
     def log(self, number: int = 0) -> str:
-        return (self._logs / f"worker-{number}.log").read_text()
+        return (self._logs / f"worker-{number}.log").read_text(errors="replace")
 
     def submit(self, function: str, filename: str = "x", timeout: int = TIMEOUT, **more: Any) -> str:
         request = JobRequest(

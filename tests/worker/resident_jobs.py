@@ -56,6 +56,12 @@ def slow(request: dict[str, Any]) -> None:
     _note("ran", request)
 
 
+def away_once_then_hangs(request: dict[str, Any]) -> None:
+    if _note("tried", request) == 1:
+        raise TransientError("storage_down", "Storage is away.")
+    hang_without_gil(request)
+
+
 def slow_to_leave(request: dict[str, Any]) -> None:
     """Tidies up for a moment when it is stopped."""
     try:
@@ -227,6 +233,7 @@ NAMES = [
     "quick",
     "slow",
     "slow_to_leave",
+    "away_once_then_hangs",
     "swallows_exceptions",
     "swallows_a_signal",
     "hang_without_gil",

@@ -22,4 +22,4 @@ def test_a_stop_that_came_too_late_is_not_for_the_job_when_it_is_tried_again(ben
     _run(worker, Order(job_id, taken.token, taken.fields, contended=False), _SoftStop(worker, shared))
     record = bench.get(job_id)
     assert (record.state.value, record.attempts) == ("queued", 1)
-    assert shared.left == job_id.encode()
+    assert shared.inside == b""

@@ -157,6 +157,19 @@ def test_a_stopped_job_may_wait_for_redis_to_say_so(bench: Bench) -> None:
     assert len(bench.horses()) == 1
 
 
+def test_a_job_that_hangs_when_it_is_tried_again_can_be_stopped(bench: Bench) -> None:
+    """The same process has left its function before."""
+    bench.worker()
+    job_id = bench.submit("away_once_then_hangs", timeout=60)
+    bench.started(job_id)
+    bench.jobs.cancel(job_id)
+    canceled = time.monotonic()
+    assert bench.ended(job_id).state is JobState.CANCELED
+    assert time.monotonic() - canceled < 10
+    assert bench.count("tried", job_id) == 2
+    wait_for(lambda: len(bench.horses()) == 2)
+
+
 @pytest.mark.parametrize("stopped", [True, False])
 def test_an_interruption_that_comes_in_a_destructor_is_not_lost(bench: Bench, *, stopped: bool) -> None:
     bench.worker()

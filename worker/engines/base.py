@@ -39,7 +39,8 @@ class Session(Protocol):
         Args:
             inputs: one array for each of the model's inputs, in the model's order; float32, others are converted.
                 Channels are where the Keras model has them. Unless the recipe is `batched` all have the images along
-                the first axis, as many in each and one at least; if it is, that axis may also be empty.
+                the first axis, as many in each and one at least; if it is, that axis may also be empty. An
+                array of the engine's own, made of what it `kept`, goes in as it is, and all outputs are as long.
 
         Returns:
             The outputs in the model's order, each float32 and the caller's own: the next run does not change them.
@@ -66,9 +67,9 @@ class Recipe:
             engine may then run them one at a time (on a CPU that is as fast as all at once), and makes the network
             for one image, with all shapes known. True: anything, and another length at each call, for instance the
             regions of an image, or an image and its regions in one network. Then the inputs go in as they are.
-        kept: so many of the first outputs are wanted by other networks alone. Where they are computed on a GPU that can
-            be left to it, they stay there: to fetch the feature maps of a photo may take ten times as long as to
-            compute them.
+        kept: so many of the first outputs the caller does not read, but gives them to what computes where they are.
+            On a GPU they stay there, if the engine can do that: to fetch the feature maps of a photo may take ten
+            times as long as to compute them.
         exact: it computes with coordinates, or with anything else that 8 bits of mantissa spoil: always in float32.
     """
 

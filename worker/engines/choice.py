@@ -82,6 +82,7 @@ def open_session(recipe: Recipe, settings: Settings) -> Session:
     if engine == "keras":
         # what JAX compiled for a GPU, which can take a quarter of a minute for each length of a batch
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(settings.engine_cache / "jax"))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     select_backend(engine, threads)
     if (opener := _opener.get()) is not None:
         return opener(recipe, settings)

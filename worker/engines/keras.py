@@ -37,6 +37,7 @@ class KerasSession:
         self._batched = recipe.batched
         self._compiles = backend != "torch"
         self._kept = recipe.kept if gpu is not None and backend == "jax" else 0
+        self._own = _jax_arrays() if backend == "jax" else ()
         self._call = _jax_function(self._model, self._kept) if backend == "jax" else self._model.predict_on_batch
 
     def run(self, *inputs: Array) -> list[Array]:
@@ -52,10 +53,10 @@ class KerasSession:
         return [*outputs[: self._kept], *fetched]
 
     def _prepared(self, array: Array | Tensors, length: int) -> Tensors:
-        missing = filled(length) - length
-        if not isinstance(array, np.ndarray):  # on the GPU, and of a length that is compiled for
+        if isinstance(array, self._own):  # where the network is already, and of a length that is compiled for
             return array
         array = np.ascontiguousarray(array, np.float32)
+        missing = filled(length) - length
         if not self._compiles or not missing:
             return array
         return np.concatenate([array, np.zeros((missing, *array.shape[1:]), np.float32)])
@@ -64,6 +65,12 @@ class KerasSession:
 def filled(length: int) -> int:
     """The length that something of this length is filled up to: a power of two."""
     return 1 << max(0, length - 1).bit_length()
+
+
+def _jax_arrays() -> tuple[type, ...]:
+    import jax
+
+    return (jax.Array,)
 
 
 def _jax_function(model: KerasModel, kept: int) -> Callable[[Tensors], Tensors]:

@@ -47,12 +47,12 @@ STOPPED_AGAIN: Final = 0.05
 class SharedWords(ctypes.Structure):
     """What parent and horse share in memory: a busy horse does not read its pipe."""
 
-    _fields_ = (("wanted", ctypes.c_char * 64), ("left", ctypes.c_char * 64))
+    _fields_ = (("wanted", ctypes.c_char * 64), ("inside", ctypes.c_char * 64))
 
     wanted: bytes
     """id of the job to stop"""
-    left: bytes
-    """id of the last job whose function is over; to say so in Redis may take a while longer"""
+    inside: bytes
+    """id of the execution whose function the horse is in; empty: none, and what it does in Redis may take its time"""
 
 
 class JobStopped(Interruption):
@@ -126,9 +126,18 @@ class _HorseWorker(FencedWorker):
         self._is_horse = True  # RQ's name for the role
         self._shared = shared
 
+    def begin_anew(self, execution: Execution) -> None:
+        """As ever, and say that it is in there."""
+        super().begin_anew(execution)
+        self._shared.inside = execution.id.encode()
+
+    def leave(self) -> None:
+        """Say that it is in no function any more."""
+        self._shared.inside = b""
+
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
         """What happens first when the function of a job is over, well or not."""
-        self._shared.left = job.id.encode()
+        self.leave()
         super().handle_execution_ended(job, queue, heartbeat_ttl)
 
     def handle_job_success(self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry) -> None:
@@ -227,6 +236,7 @@ def _run(worker: _HorseWorker, order: Order, stop: _SoftStop) -> Ending | None:
         stop.job_id = job_id
         ended_well = worker.perform_job(job, worker.jobs.lanes.named(job.origin))
     except JobStopped:
+        worker.leave()
         log.info("job %s was stopped while it ended", job_id)
         if worker.execution is not None:  # it was about to wait or to be tried again; else it has ended
             worker._transient = False  # noqa: SLF001

@@ -117,9 +117,9 @@ class HorseProcess:
         self._shared.wanted = job_id.encode()
         self.signal(signal.SIGUSR1)
 
-    def has_left(self, job_id: str) -> bool:
-        """Whether it is done with the function of a job, and only sees to the job's end."""
-        return self._shared.left == job_id.encode()
+    def is_inside(self, execution_id: str) -> bool:
+        """Whether it is in the function of a job, in this run of it: not before it, and not at the job's end."""
+        return self._shared.inside == execution_id.encode()
 
     def signal(self, sig: signal.Signals) -> None:
         """Send it a signal, if it lives."""

@@ -250,14 +250,17 @@ class ResidentWorker(FencedWorker):
 
     def _stop(self, job_id: str) -> None:
         """End a job gently, so that the models stay, and if that does not help with the process."""
-        if job_id == self._running:  # else it has ended while the wish was on its way
-            self._horse.stop_softly(job_id)
-            threading.Thread(target=self._kill_if_still_on, args=(self._horse_pid, job_id), daemon=True).start()
+        pid, execution = self._horse_pid, self.execution
+        if not pid or execution is None or job_id != self._running:  # it has ended while the wish was on its way
+            return
+        self._horse.stop_softly(job_id)
+        threading.Thread(target=self._kill_if_still_on, args=(pid, job_id, execution.id), daemon=True).start()
 
-    def _kill_if_still_on(self, pid: int, job_id: str) -> None:
+    def _kill_if_still_on(self, pid: int, job_id: str, execution_id: str) -> None:
+        """Kill the horse if it stays in the job's function. What may hang after that, RQ ends after a minute more."""
         for _ in range(STOP_LOOKS):  # a machine that stands still for a while takes one of them, and not all
             time.sleep(STOP_GRACE / STOP_LOOKS)
-            if self._horse_pid != pid or self._running != job_id or self._horse.has_left(job_id):
+            if self._horse_pid != pid or self._running != job_id or not self._horse.is_inside(execution_id):
                 return
         self._horse.signal(signal.SIGKILL)
 

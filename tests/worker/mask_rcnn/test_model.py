@@ -176,6 +176,8 @@ def test_maps_that_stay_on_a_gpu(
         assert ours.shape == theirs.shape
         assert float(np.abs(ours - theirs).max()) < TOLERANCE * max(1.0, float(np.abs(theirs).max()))
     found = model.detect(photo, score=0.2, iou=0.4, max_detections=20)
+    assert len(found) >= 5
+    assert found.class_ids.tolist() == jax[f"{name}_class_ids"].tolist()
     np.testing.assert_allclose(found.scores, jax[f"{name}_scores"], atol=TOLERANCE)
     np.testing.assert_allclose(found.boxes, jax[f"{name}_boxes"], atol=0.05)
     areas = np.asarray([mask.area for mask in found.masks or ()])
@@ -185,6 +187,8 @@ def test_maps_that_stay_on_a_gpu(
     np.testing.assert_allclose(jax[f"{name}_pooled_40"][:40], pooled, atol=1e-5)
     assert not jax[f"{name}_pooled_40"][40:].any()
     assert not jax[f"{name}_pooled_0"].any()
+    assert jax[f"{name}_lengths"] == len([1, 2, 4, 8, 16, 32, 64])
+    assert min(jax[f"{name}_regions_{index}"] for index in range(3)) > 5
 
 
 @pytest.mark.parametrize("name", ENTRIES)

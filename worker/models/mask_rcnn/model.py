@@ -119,8 +119,8 @@ class MaskRcnn(DetectionModel):
         """Find regions and say what they are.
 
         Returns:
-            P2 to P5 of the feature pyramid, then of the regions the boxes (N, 4), the logits (N, classes) and the
-            deltas (N, classes, 4).
+            P2 to P5 of the feature pyramid, which may have stayed on a GPU (`FeatureMap`), then of the regions the
+            boxes (N, 4), the logits (N, classes) and the deltas (N, classes, 4).
         """
         found = self._stages.find(prepared.batch, [bounds_of(self._plan, prepared.placement)])
         return [*found.maps, found.boxes, found.logits, found.deltas]

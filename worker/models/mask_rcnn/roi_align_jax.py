@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,15 @@ from worker.models.mask_rcnn.roi_align import Axis, FeatureMap, Integers, Part
 #: an array of NumPy outside of what is compiled, a `jax.Array` within
 Tensor: TypeAlias = Any
 
+#: cells that a bin takes along an axis, of most regions: as many as that are room for, so that one length is enough
+USUAL: Final = 8
+
 
 def pool_there(maps: Sequence[FeatureMap], parts: Iterable[Part], count: int, bins: int) -> Tensor:
     """The features of regions, all of one size.
 
-    JAX compiles for each length, so that what has one is filled up to powers of two.
+    JAX compiles for each length, so that the regions are filled up to a power of two. It holds a copy of all maps and
+    twice the result meanwhile.
 
     Args:
         maps: P2 to P5.
@@ -35,13 +39,16 @@ def pool_there(maps: Sequence[FeatureMap], parts: Iterable[Part], count: int, bi
     for part in parts:
         first[part.regions] = before[part.level] + part.offsets
         columns[part.regions] = maps[part.level].shape[2]
-    vertical = _samples([(part.regions, part.vertical) for part in parts], size, bins)
-    horizontal = _samples([(part.regions, part.horizontal) for part in parts], size, bins)
-    return _pool(list(maps), first, columns, vertical, horizontal, bins=bins)
+    vertical = [(part.regions, part.vertical) for part in parts]
+    horizontal = [(part.regions, part.horizontal) for part in parts]
+    longest = max(sum(len(axis.cells) for _, axis in axes) for axes in (vertical, horizontal))
+    length = filled(max(longest, size * bins * USUAL))
+    samples = [_samples(axes, size, bins, length) for axes in (vertical, horizontal)]
+    return _pool(list(maps), first, columns, *samples, bins=bins)
 
 
 class _Samples(NamedTuple):
-    """What the bins of all regions take along one axis; in all `counts` of a bin are beside each other."""
+    """What the bins of all regions take along one axis: bin after bin of a region, region after region."""
 
     starts: Tensor
     """int32 (N,), where a region's begin"""
@@ -53,13 +60,9 @@ class _Samples(NamedTuple):
     """float32 (T,)"""
 
 
-def _samples(axes: Sequence[tuple[Integers, Axis]], size: int, bins: int) -> _Samples:
-    length = sum(len(axis.cells) for _, axis in axes)
+def _samples(axes: Sequence[tuple[Integers, Axis]], size: int, bins: int, length: int) -> _Samples:
     found = _Samples(
-        np.zeros(size, np.int32),
-        np.zeros(size, np.int32),
-        np.zeros(filled(length), np.int32),
-        np.zeros(filled(length), np.float32),
+        np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(length, np.int32), np.zeros(length, np.float32)
     )
     taken = 0
     for regions, axis in axes:
@@ -77,11 +80,12 @@ def _pool(
 ) -> Tensor:
     """One pair of a row and a column of each bin after the other: an array of all would take gigabytes."""
     table = jnp.concatenate([each.reshape(-1, each.shape[-1]) for each in maps])
-    bin_ = jnp.arange(bins)
+    numbers = jnp.arange(bins)
 
     def along(samples: _Samples, number: Tensor) -> tuple[Tensor, Tensor]:
-        index = samples.starts[:, None] + samples.counts[:, None] * bin_ + number[:, None]
         there = (number < samples.counts)[:, None]
+        index = samples.starts[:, None] + samples.counts[:, None] * numbers
+        index += jnp.where(there, number[:, None], 0)  # else the next region's, or beyond the last
         return samples.cells[index], jnp.where(there, samples.weights[index], 0)
 
     def add(pair: Tensor, pooled: Tensor) -> Tensor:
