@@ -1,16 +1,21 @@
 """Jobs that are stopped, canceled or deleted at whatever moment, with real processes on a real Redis."""
 
+import multiprocessing
 import random
+import signal
+import threading
 import time
 
 import pytest
 from rq.command import send_command
+from rq.executions import Execution
 from rq.job import Job
 
 from shared.jobs import JobState, Priority
 from shared.queue import CancelOutcome, keys
 from shared.queue.connection import text
 from tests.worker.resident_bench import Bench, wait_for
+from worker.resident import ResidentWorker
 
 pytestmark = pytest.mark.stack
 
@@ -162,12 +167,26 @@ def test_a_job_that_hangs_when_it_is_tried_again_can_be_stopped(bench: Bench) ->
     bench.worker()
     job_id = bench.submit("away_once_then_hangs", timeout=60)
     bench.started(job_id)
-    bench.jobs.cancel(job_id)
-    canceled = time.monotonic()
-    assert bench.ended(job_id).state is JobState.CANCELED
-    assert time.monotonic() - canceled < 10
+    assert_it_stops(bench, job_id, seconds=10, horses=2)
     assert bench.count("tried", job_id) == 2
-    wait_for(lambda: len(bench.horses()) == 2)
+
+
+@pytest.mark.parametrize(("last_resort", "sent"), [(True, signal.SIGKILL), (False, signal.SIGUSR1)])
+def test_only_a_wish_is_gentle(bench: Bench, *, last_resort: bool, sent: signal.Signals) -> None:
+    """RQ kills from its main thread what hangs a minute after its limit, also if somebody wished it stopped."""
+    worker = ResidentWorker(bench.redis, bench.settings, "w")
+    process = worker._horse._process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    process.start()
+    worker._horse_pid, worker.execution = worker._horse.pid, Execution("run", "job", bench.redis)
+    worker._running = worker._stopped_job_id = "job"
+    if last_resort:
+        worker.kill_horse()
+    else:
+        listening = threading.Thread(target=worker.kill_horse)
+        listening.start()
+        listening.join()
+    process.join(10)
+    assert process.exitcode == -sent
 
 
 @pytest.mark.parametrize("stopped", [True, False])

@@ -5,6 +5,8 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -17,6 +19,10 @@ log = logging.getLogger(__name__)
 
 #: seconds that a process whose pipe has ended takes to end itself
 DYING: Final = 1.0
+#: seconds that the function of a stopped job has to end by itself, before its process is killed
+STOP_GRACE: Final = 1.5
+#: how often it is looked whether it has
+STOP_LOOKS: Final = 15
 
 
 class Sign(Enum):
@@ -109,17 +115,25 @@ class HorseProcess:
         if self._process.is_alive():  # what it said made no sense
             self._process.kill()
             self._process.join()
+        self._shared = horse.SharedWords()  # the dead one is in no function
         code = self._process.exitcode or 0
         return -code if code < 0 else (code << 8 or os.EX_TEMPFAIL << 8)
 
-    def stop_softly(self, job_id: str) -> None:
-        """Interrupt a job, if that is the one it is at; the process stays."""
+    def stop(self, job_id: str, execution_id: str) -> None:
+        """Interrupt a run of a job, if it is at that. The process stays, unless it stays in the job's function.
+
+        What may hang after that function, RQ ends a minute after the job's limit.
+        """
         self._shared.wanted = job_id.encode()
         self.signal(signal.SIGUSR1)
+        threading.Thread(target=self._kill_if_inside, args=(execution_id.encode(),), daemon=True).start()
 
-    def is_inside(self, execution_id: str) -> bool:
-        """Whether it is in the function of a job, in this run of it: not before it, and not at the job's end."""
-        return self._shared.inside == execution_id.encode()
+    def _kill_if_inside(self, execution_id: bytes) -> None:
+        for _ in range(STOP_LOOKS):  # a machine that stands still for a while takes one of them, and not all
+            time.sleep(STOP_GRACE / STOP_LOOKS)
+            if self._shared.inside != execution_id:
+                return
+        self.signal(signal.SIGKILL)
 
     def signal(self, sig: signal.Signals) -> None:
         """Send it a signal, if it lives."""

@@ -51,10 +51,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1
 #: seconds from one look at what changes slowly to the next, where jobs follow each other closely
 LOOK_SECONDS: Final = 1.0
-#: seconds that the function of a stopped job has to end by itself, before its process is killed
-STOP_GRACE: Final = 1.5
-#: how often it is looked whether it has
-STOP_LOOKS: Final = 15
 #: seconds that a job given to a busy horse waits for its turn at most; then it goes back for others to take
 SOON: Final = 0.1
 #: pauses between attempts to bring up a horse that dies while it loads
@@ -250,19 +246,9 @@ class ResidentWorker(FencedWorker):
 
     def _stop(self, job_id: str) -> None:
         """End a job gently, so that the models stay, and if that does not help with the process."""
-        pid, execution = self._horse_pid, self.execution
-        if not pid or execution is None or job_id != self._running:  # it has ended while the wish was on its way
-            return
-        self._horse.stop_softly(job_id)
-        threading.Thread(target=self._kill_if_still_on, args=(pid, job_id, execution.id), daemon=True).start()
-
-    def _kill_if_still_on(self, pid: int, job_id: str, execution_id: str) -> None:
-        """Kill the horse if it stays in the job's function. What may hang after that, RQ ends after a minute more."""
-        for _ in range(STOP_LOOKS):  # a machine that stands still for a while takes one of them, and not all
-            time.sleep(STOP_GRACE / STOP_LOOKS)
-            if self._horse_pid != pid or self._running != job_id or not self._horse.is_inside(execution_id):
-                return
-        self._horse.signal(signal.SIGKILL)
+        execution = self.execution
+        if execution is not None and job_id == self._running:  # else it has ended while the wish was on its way
+            self._horse.stop(job_id, execution.id)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """RQ's, and have the job ended if its horse left that; afterwards the wish to stop it is over."""
