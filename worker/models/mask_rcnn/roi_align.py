@@ -3,8 +3,8 @@
 A cell of a pooled region is the mean of some samples, and a sample is a weighted sum of the four cells of the feature
 map around it. So all pooled cells of all regions are one sparse matrix times the feature map, a row of channels for
 each of its cells. SciPy's product reads the rows it needs and makes no array in between: at 1024 pixels and 1000
-regions that takes 40 ms, where the same by gathering rows takes a second (OpenVINO). Maps that are on a GPU stay there,
-and the matrix goes to them (`roi_align_jax`).
+regions that takes 40 ms, where the same by gathering rows takes a second (OpenVINO). Maps that are on a GPU are
+pooled there (`roi_align_jax`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -91,11 +91,11 @@ def pool(plan: Plan, maps: Sequence[FeatureMap], regions: Floats, images: Intege
         canvas: height and width of the network's input.
 
     Returns:
-        float32 (N, bins, bins, channels), or of an array on the GPU more than N, as `roi_align_jax.pool_there`.
+        float32 (N, bins, bins, channels). Of maps on a GPU an array there, longer than N: see `pool_there`.
     """
     channels = maps[0].shape[-1]
     parts = _parts(plan, [each.shape for each in maps], regions, images, bins, canvas)
-    if not isinstance(maps[0], np.ndarray):
+    if not isinstance(maps[0], np.ndarray):  # they are of JAX, which no other worker needs
         from worker.models.mask_rcnn.roi_align_jax import pool_there
 
         return cast(Floats, pool_there(maps, parts, len(regions), bins))
